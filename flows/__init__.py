@@ -1,0 +1,1 @@
+"""What is run, in which order: Prefect flows, the command line, SQL over the results."""

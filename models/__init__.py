@@ -1,0 +1,1 @@
+"""The workload classifier: features, training, evaluation, keeping."""

@@ -1,0 +1,1 @@
+"""What data is: tables, trace kinds, the store, recorded formats, workload generators."""

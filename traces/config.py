@@ -1,0 +1,161 @@
+"""Configurations: frozen dataclasses, filled from text at the border, with messages a user can act on.
+
+A field carries its bounds and its sentence: ``spare: Annotated[float, Field(gt=0, lt=1, description="...")]``.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from enum import IntEnum
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+
+import tomlkit
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic.fields import FieldInfo
+
+from traces.errors import ConfigError, nearest
+
+C = TypeVar("C")
+E = TypeVar("E", bound=IntEnum)
+
+_SIZES = {"": 1, "b": 1} | {
+    unit: factor
+    for power, letter in enumerate("kmgtp", start=1)
+    for unit, factor in ((f"{letter}ib", 1024**power), (f"{letter}b", 1000**power), (letter, 1024**power))
+}
+_TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+
+
+def _scaled(value: Any, units: Mapping[str, int], example: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+)(?:\.(\d+))?\s*([A-Za-z]*)\s*", value)
+    if not match or match[3].lower() not in units:
+        raise ValueError(f"'{value}' is no amount; write it like {example}")
+    whole, decimals, unit = match[1], match[2] or "", units[match[3].lower()]
+    scaled = int(whole + decimals) * unit
+    if scaled % 10 ** len(decimals):
+        raise ValueError(f"'{value}' is not a whole number of units")
+    return scaled // 10 ** len(decimals)
+
+
+def size(value: Any) -> Any:
+    """``"1GiB"`` or ``4096`` as bytes (KB is 1,000, KiB and K are 1,024)."""
+    return _scaled(value, _SIZES, "4096, 64KiB or 1GB")
+
+
+def duration(value: Any) -> Any:
+    """``"10s"``, ``"5min"`` or ``"500us"`` as nanoseconds."""
+    return _scaled(value, _TIMES, "500us, 10s or 5min")
+
+
+Bytes = Annotated[int, BeforeValidator(size)]
+Nanoseconds = Annotated[int, BeforeValidator(duration)]
+
+
+class _ByName:
+    """An IntEnum that configurations spell by its member's name, in lower case with dashes."""
+
+    def __class_getitem__(cls, members: type[E]) -> Any:
+        def parse(value: Any) -> Any:
+            if isinstance(value, members):
+                return value
+            known = {spelled(m): m for m in members}
+            if not isinstance(value, str) or value.lower().replace("_", "-") not in known:
+                raise ValueError(f"'{value}' is not one of them{nearest(str(value), known)}")
+            return known[value.lower().replace("_", "-")]
+
+        names = [spelled(m) for m in members]
+        return Annotated[
+            members,
+            BeforeValidator(parse),
+            PlainSerializer(spelled, return_type=str),
+            WithJsonSchema({"enum": names, "type": "string"}),
+        ]
+
+
+ByName = _ByName
+
+
+def spelled(member: IntEnum) -> str:
+    """``Victim.COST_BENEFIT`` is spelled ``cost-benefit``."""
+    return member.name.lower().replace("_", "-")
+
+
+class Key(NamedTuple):
+    """One key of a configuration, for people."""
+
+    name: str
+    kind: str
+    default: str
+    bounds: str
+    doc: str
+
+
+def configured(config: type[C], settings: Mapping[str, Any]) -> C:
+    """Build a configuration; a ConfigError names every key that is unknown or out of bounds."""
+    known = {f.name for f in fields(config)}  # type: ignore[arg-type]
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"unknown key '{key}'{nearest(key, known)}")
+    try:
+        return TypeAdapter(config).validate_python({k: _whole(v) for k, v in settings.items()})
+    except ValidationError as error:
+        raise ConfigError("; ".join(_told(problem) for problem in error.errors())) from None
+
+
+def _whole(value: Any) -> Any:
+    return value.unwrap() if hasattr(value, "unwrap") else value
+
+
+def _told(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"] if isinstance(part, str) and "[" not in part)
+    message = problem["msg"].removeprefix("Value error, ")
+    value = problem.get("input")
+    shown = "" if isinstance(value, dict) or repr(value) in message or f"'{value}'" in message else f", got {value!r}"
+    return f"{where}: {message}{shown}" if where else message
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """A configuration as JSON-ready values; `configured` takes it back."""
+    data: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+    return data
+
+
+def to_json(config: Any) -> str:
+    """A configuration as one line of JSON."""
+    return json.dumps(plain(config), sort_keys=True)
+
+
+def to_toml(config: Any) -> str:
+    """A configuration as TOML."""
+    return tomlkit.dumps(plain(config))
+
+
+def schema(config: type[Any]) -> dict[str, Any]:
+    """The configuration's JSON Schema."""
+    return TypeAdapter(config).json_schema()
+
+
+def keys(config: type[Any]) -> list[Key]:
+    """Every key with its type, default, bounds and sentence."""
+    hints = get_type_hints(config, include_extras=True)
+    described = schema(config)["properties"]
+    defaults = plain(config())
+    out = []
+    for name in hints:
+        told = described[name]
+        kind = " | ".join(told["enum"]) if "enum" in told else str(told.get("type", "value"))
+        limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+        bounds = ", ".join(f"{sign} {told[word]}" for word, sign in limits.items() if word in told)
+        out.append(Key(name, kind, str(defaults[name]), bounds, _description(hints[name])))
+    return out
+
+
+def _description(hint: Any) -> str:
+    if get_origin(hint) is Annotated:
+        for mark in get_args(hint)[1:]:
+            if isinstance(mark, FieldInfo) and mark.description:
+                return mark.description
+    return ""

@@ -1,0 +1,28 @@
+"""What a user is told when something of theirs is wrong."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class StrataError(Exception):
+    """Something that the user can put right: the message says what was wrong, where, and what to do."""
+
+
+class TraceError(StrataError):
+    """A recording or a trace cannot be used."""
+
+
+class ConfigError(StrataError):
+    """A configuration names an unknown key or carries a value out of bounds."""
+
+
+class StoreError(StrataError):
+    """The store cannot be read or written."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'greedy'?`` where a known word is near, then the list of all of them."""
+    names = sorted(known)
+    close = get_close_matches(word, names, n=1, cutoff=0.5)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{hint} (known: {', '.join(names) or 'none'})"

@@ -1,0 +1,97 @@
+"""What every recorded format is: files in, records with the source's own clock out.
+
+A reader never drops anything in silence: what it cannot use it refuses, with line and reason, and
+what is odd it counts as a note. It streams: batches of at most `ROWS` records, whatever the file's size.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Annotated, NamedTuple
+
+import polars as pl
+
+from traces.formats.inputs import Input
+from traces.store import Refused
+from traces.table import I64, U8, U16, U32, U64, Text, schema_of
+
+ROWS = 1 << 19  # records of a batch
+
+
+class Records(NamedTuple):
+    """Block requests as a reader yields them, in the source's order; ``raw`` may be a Categorical or Enum."""
+
+    time: Annotated[I64, "nanoseconds on the source's clock"]
+    op: Annotated[U8, "see block.op"]
+    volume: Annotated[U32, "index into the report's volumes"]
+    offset: Annotated[U64, "bytes"]
+    length: Annotated[U64, "bytes"]
+    latency: Annotated[I64, "nanoseconds; -1 where not known"]
+    stream: Annotated[U32, "process or stream id; 0 where not told"]
+    flags: Annotated[U16, "see block.flags"]
+    raw: Annotated[Text, "the source's word"]
+
+
+class Action(StrEnum):
+    """Which event of a block-layer trace counts as the request."""
+
+    QUEUE = "Q"
+    ISSUE = "D"
+    COMPLETE = "C"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What the user declared about the source."""
+
+    action: Action = Action.ISSUE  # blktrace, blkparse
+    columns: str = ""  # delimited: a column mapping, see `traces.formats.delimited`
+
+
+_CUT = 500
+
+
+@dataclass
+class Report:
+    """What a reader found beside the records: filled while it reads."""
+
+    clock: str = "relative"  # unix, windows, monotonic, relative or ordinal
+    volumes: dict[str, int] = field(default_factory=dict)  # the source's key -> index
+    notes: dict[str, int] = field(default_factory=dict)  # sentence -> how often
+    refused: int = 0
+    _waiting: list[tuple[str, int, str, str]] = field(default_factory=list)
+
+    def volume(self, key: str) -> int:
+        """The index of a volume, a new one at its first appearance."""
+        return self.volumes.setdefault(key, len(self.volumes))
+
+    def note(self, sentence: str, times: int = 1) -> None:
+        """Count something odd; zero times is no note."""
+        if times:
+            self.notes[sentence] = self.notes.get(sentence, 0) + times
+
+    def refuse(self, file: str, line: int, reason: str, text: str | bytes) -> None:
+        """Set one row aside. ``text`` as bytes is shown in hexadecimal."""
+        shown = text.hex() if isinstance(text, bytes) else text
+        self._waiting.append((file, line, reason, shown[:_CUT]))
+        self.refused += 1
+
+    def take_refused(self) -> pl.DataFrame:
+        """The rows set aside since the last call, as the table `Refused`."""
+        rows, self._waiting = self._waiting, []
+        return pl.DataFrame(rows, schema=schema_of(Refused), orient="row")
+
+
+@dataclass(frozen=True)
+class Format:
+    """One recorded format: a line of the list `traces.formats.FORMATS`.
+
+    ``sniff`` is given the first file's name and the first 64 KiB of its (decompressed) bytes and answers why it is this
+    format ("magic number 0x65617407, little-endian"), or None. ``read`` is given all the files of one trace.
+    """
+
+    name: str
+    kind: str
+    doc: str
+    sniff: Callable[[str, bytes], str | None]
+    read: Callable[[Sequence[Input], Options, Report], Iterator[pl.DataFrame]]

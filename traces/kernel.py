@@ -1,0 +1,58 @@
+"""The one place that knows how kernels are compiled and where they are cached.
+
+Numba's cache does not see an edit in another file, so the cache directory is
+named after the text of every package that holds kernels: an edit anywhere starts afresh.
+"""
+
+import hashlib
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, config
+from numba.extending import intrinsic
+
+_HOUSE = Path(__file__).parents[1]
+
+
+@cache
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``$STRATA_CACHE`` (default ``~/.cache/strata``) / hash of the sources."""
+    sources = sorted(p for floor in ("traces", "pipeline", "models") for p in (_HOUSE / floor).rglob("*.py"))
+    key = hashlib.sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()[:16]
+    checked = "-bounds" if os.environ.get("NUMBA_BOUNDSCHECK") == "1" else ""
+    return Path(os.environ.get("STRATA_CACHE") or Path.home() / ".cache" / "strata") / (key + checked)
+
+
+config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
+
+# nogil: runs of a study share one process and all cores.
+kernel = numba.njit(cache=True, error_model="numpy", nogil=True)
+inline_kernel = numba.njit(cache=True, error_model="numpy", nogil=True, inline="always")
+
+
+@intrinsic
+def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
+    """Ask the processor for ``array[index]`` ahead of its use. Reads nothing: an index out of range is harmless."""
+    signature = types.void(array, index)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array_type, index_type = sig.args
+        struct = context.make_array(array_type)(context, builder, args[0])
+        position = context.cast(builder, args[1], index_type, types.intp)
+        pointer = builder.gep(struct.data, [position])
+        address = builder.bitcast(pointer, ir.IntType(8).as_pointer())
+        integer = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [address.type, integer, integer, integer]),
+            "llvm.prefetch.p0",
+        )
+        builder.call(function, [address, integer(1), integer(3), integer(1)])
+        return context.get_dummy_value()
+
+    return signature, codegen

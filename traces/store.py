@@ -1,0 +1,489 @@
+"""Where traces and results live: Parquet files that appear whole or not at all.
+
+    <root>/traces/<kind>/<name>.parquet      a trace; what it was read from is in its metadata
+    <root>/refused/<kind>/<name>.parquet     the rows of the source that could not be used
+    <root>/runs/run=<id>/<table>.parquet     the results of one run
+    <root>/runs/pack-<id>/<table>.parquet    the results of many runs, put together (see `traces.catalog`)
+    <root>/strata.duckdb                     views and small tables over all of it: can always be rebuilt
+
+Whatever is being written has a name that no query sees and is renamed when whole: a killed
+process leaves nothing half-read, and what it left is swept away by the next writer.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from traces.block import Block
+from traces.errors import StoreError, TraceError, nearest
+from traces.table import F64, I64, U64, Text, checked, columns_of, frame, name_of
+
+KINDS: dict[str, type[Any]] = {"block": Block}
+ROWS = 1 << 20  # rows of a batch and of a Parquet row group
+
+_INFO = b"strata.trace"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+
+
+class Refused(NamedTuple):
+    """Rows of a source that could not be used, one row each."""
+
+    file: Annotated[Text, "source file, as it was named at ingest"]
+    line: Annotated[U64, "line of the file (counted from 1) or, in a binary file, the byte offset of the record"]
+    reason: Annotated[Text, "why it was refused"]
+    text: Annotated[Text, "the line itself (the record in hexadecimal), cut to 500 characters"]
+
+
+class Runs(NamedTuple):
+    """Every run that is kept, one row each."""
+
+    run: Annotated[Text, "the run's id: a hash of trace content, stage, configuration and code"]
+    trace: Annotated[Text, "the trace's name when the run was made"]
+    trace_hash: Annotated[Text, "hash of the trace's content"]
+    kind: Annotated[Text, "the trace's kind"]
+    stage: Annotated[Text, "the stage that ran"]
+    config: Annotated[Text, "the whole configuration, as JSON"]
+    code: Annotated[Text, "hash of the source files that compute the stage"]
+    version: Annotated[Text, "Strata's version"]
+    host: Annotated[Text, "name of the machine that ran it"]
+    began: Annotated[U64, "when the run began, nanoseconds since 1970-01-01 UTC"]
+    seconds: Annotated[F64, "how long it took, reading and writing included"]
+    requests: Annotated[U64, "rows of the trace that were given to the stage"]
+    rows: Annotated[U64, "result rows that were written"]
+
+
+class Traces(NamedTuple):
+    """Every trace in the store, one row each."""
+
+    trace: Annotated[Text, "the trace's name"]
+    kind: Annotated[Text, "its kind"]
+    trace_hash: Annotated[Text, "hash of its content: what runs are identified by"]
+    format: Annotated[Text, "the recorded format it was read from, or the generator that made it"]
+    reason: Annotated[Text, "how the format was recognised"]
+    rows: Annotated[U64, "records"]
+    refused: Annotated[U64, "rows of the source that could not be used (table refused)"]
+    moved: Annotated[U64, "records that stood after a later one and were sorted into place"]
+    duplicated: Annotated[U64, "records that repeat an earlier one exactly (kept)"]
+    reads: Annotated[U64, "read requests"]
+    writes: Annotated[U64, "write requests"]
+    others: Annotated[U64, "requests that neither read nor write"]
+    bytes_read: Annotated[U64, "bytes asked for by reads"]
+    bytes_written: Annotated[U64, "bytes given by writes"]
+    volumes: Annotated[U64, "distinct volumes"]
+    span: Annotated[U64, "nanoseconds from the first record to the last"]
+    clock: Annotated[Text, "what the source's clock counts from: unix, windows, monotonic, relative or ordinal"]
+    origin: Annotated[I64, "reading of that clock, in nanoseconds, at the trace's first record"]
+    notes: Annotated[Text, "what was odd about the source, as JSON: sentence to count"]
+    sources: Annotated[Text, "the files it was read from, with size and SHA-256, as JSON"]
+
+
+class Volumes(NamedTuple):
+    """Every volume of every trace, one row each."""
+
+    trace: Annotated[Text, "the trace's name"]
+    volume: Annotated[U64, "the volume's number within the trace"]
+    name: Annotated[Text, "the source's key of the volume: host and disk, device numbers, file name..."]
+    requests: Annotated[U64, "requests"]
+    reads: Annotated[U64, "read requests"]
+    writes: Annotated[U64, "write requests"]
+    bytes_read: Annotated[U64, "bytes asked for by reads"]
+    bytes_written: Annotated[U64, "bytes given by writes"]
+    extent: Annotated[U64, "one past the last byte that any request touches"]
+
+
+@dataclass(kw_only=True)
+class Source:
+    """One file that a trace was read from."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(kw_only=True)
+class Volume:
+    """One volume of a block trace, counted while the trace was written."""
+
+    name: str
+    requests: int = 0
+    reads: int = 0
+    writes: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    extent: int = 0
+
+
+@dataclass(kw_only=True)
+class TraceInfo:
+    """What is known of a trace beside its rows; kept as JSON in the Parquet metadata.
+
+    ``span`` and ``origin`` are nanoseconds; ``origin`` is the source clock's reading at the first record.
+    """
+
+    format: str
+    reason: str = ""
+    kind: str = "block"
+    content: str = ""
+    rows: int = 0
+    refused: int = 0
+    moved: int = 0
+    duplicated: int = 0
+    span: int = 0
+    clock: str = "relative"
+    origin: int = 0
+    volumes: list[Volume] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+    sources: list[Source] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)  # what ingest or the generator was asked for
+    version: str = ""
+
+    @classmethod
+    def from_json(cls, text: str) -> "TraceInfo":
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        data["volumes"] = [Volume(**v) for v in data["volumes"]]
+        data["sources"] = [Source(**s) for s in data["sources"]]
+        return cls(**data)
+
+    def to_json(self) -> str:
+        """The whole of it as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def total(self, what: str) -> int:
+        """The sum of a `Volume` count over all volumes."""
+        return sum(getattr(volume, what) for volume in self.volumes)
+
+
+class Content:
+    """A hash of a trace's rows that does not depend on how they were cut into batches."""
+
+    def __init__(self, table: type[Any]) -> None:
+        self._columns = {c.name: xxhash.xxh3_128(c.name.encode()) for c in columns_of(table)}
+        self._words: dict[str, int] = {}
+
+    def update(self, batch: pl.DataFrame) -> None:
+        """Add the rows of a batch, column by column; a word counts as its own 64-bit hash."""
+        for name, digest in self._columns.items():
+            series = batch[name]
+            if series.dtype in (pl.String, pl.Categorical, pl.Enum):
+                codes = series.cast(pl.Categorical) if series.dtype == pl.String else series
+                known = codes.unique().cast(pl.String).to_list()
+                for word in known:
+                    if word not in self._words:
+                        self._words[word] = xxhash.xxh3_64_intdigest(word.encode())
+                hashes = [self._words[word] for word in known]
+                numbers = codes.cast(pl.String) if codes.dtype == pl.Categorical else codes
+                series = numbers.replace_strict(known, hashes, return_dtype=pl.UInt64)
+            digest.update(np.ascontiguousarray(series.to_numpy()).data)
+
+    def hexdigest(self, *more: str) -> str:
+        """The hash of all columns and of ``more``."""
+        whole = xxhash.xxh3_128()
+        for digest in self._columns.values():
+            whole.update(digest.digest())
+        for text in more:
+            whole.update(text.encode() + b"\0")
+        return str(whole.hexdigest())
+
+
+@contextmanager
+def disk_errors(what: str, path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into a message that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StoreError(
+                f"{path}: the disk is full while writing {what}; nothing was kept, free space and run again"
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise StoreError(
+                f"{path}: no permission to write {what}; choose another --store or mend the permissions"
+            ) from error
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):
+            raise StoreError(
+                f"{path}: a file stands where a folder of the store should be; choose another --store"
+            ) from error
+        raise
+
+
+def _part(path: Path) -> Path:
+    """A name beside ``path`` that no query sees and that tells which process writes it."""
+    return path.with_name(f".part-{os.getpid()}-{path.name}")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder that holds traces and results."""
+
+    root: Path
+
+    def trace_path(self, kind: str, name: str) -> Path:
+        """Where a trace's rows are kept."""
+        return self.root / "traces" / kind / f"{name}.parquet"
+
+    def refused_path(self, kind: str, name: str) -> Path:
+        """Where the rows are kept that could not be used."""
+        return self.root / "refused" / kind / f"{name}.parquet"
+
+    def run_path(self, run: str) -> Path:
+        """The folder of one run's results."""
+        return self.root / "runs" / f"run={run}"
+
+    @property
+    def catalog(self) -> Path:
+        """The DuckDB file."""
+        return self.root / "strata.duckdb"
+
+    def sweep(self) -> int:
+        """Remove what killed writers left behind; how many things that was."""
+        swept = 0
+        for part in self.root.glob("**/.part-*"):
+            pid = part.name.split("-")[1]
+            if pid.isdigit() and _alive(int(pid)):
+                continue
+            shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
+            swept += 1
+        return swept
+
+    def traces(self) -> list[tuple[str, str]]:
+        """(kind, name) of every trace, sorted."""
+        return sorted((p.parent.name, p.stem) for p in self.root.glob("traces/*/[!.]*.parquet"))
+
+    def find(self, name: str) -> tuple[str, str]:
+        """(kind, name) of a trace given as ``name`` or ``kind/name``; TraceError with the nearest name."""
+        have = self.traces()
+        hits = [(k, n) for k, n in have if name in (n, f"{k}/{n}")]
+        if len(hits) == 1:
+            return hits[0]
+        if hits:
+            raise TraceError(
+                f"'{name}' is the name of {len(hits)} traces: say {' or '.join(f'{k}/{n}' for k, n in hits)}"
+            )
+        raise TraceError(f"no trace '{name}' in {self.root}{nearest(name, [n for _, n in have])}")
+
+    def info(self, kind: str, name: str) -> TraceInfo:
+        """What is known of a trace beside its rows."""
+        return read_info(self.trace_path(kind, name))
+
+    def has_run(self, run: str) -> bool:
+        """Whether the run's results are kept, loose or packed."""
+        return (self.run_path(run) / "runs.parquet").exists() or run in self.packed()
+
+    def packed(self) -> set[str]:
+        """The ids of the runs that are in packs."""
+        ids: set[str] = set()
+        for path in self.root.glob("runs/pack-*/runs.parquet"):
+            ids.update(pq.read_table(path, columns=["run"]).column("run").to_pylist())
+        return ids
+
+
+def check_name(name: str) -> str:
+    """The name itself if a trace can be called so."""
+    if not _NAME.fullmatch(name):
+        raise TraceError(f"'{name}' cannot name a trace: use letters, digits, dot, dash, underscore and plus")
+    return name
+
+
+def read_info(path: Path) -> TraceInfo:
+    """The metadata of a trace file; TraceError if it is not one."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except FileNotFoundError:
+        raise TraceError(f"{path}: no such trace") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TraceError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    if _INFO not in metadata:
+        raise TraceError(f"{path}: a Parquet file, but not a trace of Strata's; `strata ingest` makes one")
+    return TraceInfo.from_json(metadata[_INFO].decode())
+
+
+def read(
+    table: type[Any], path: Path, columns: Iterable[str] | None = None, rows: int = ROWS
+) -> Iterator[pl.DataFrame]:
+    """A trace's rows in batches, only the named columns where some are named."""
+    names = list(columns) if columns is not None else [c.name for c in columns_of(table)]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=names):
+            yield pl.DataFrame(pl.from_arrow(batch))
+
+
+def _arrow_schema(table: type[Any]) -> pa.Schema:
+    """The Parquet schema: text as dictionaries, each column's sentence in its metadata."""
+    fields = []
+    for c in columns_of(table):
+        kind = (
+            pa.dictionary(pa.uint32(), pa.large_string())
+            if c.polars == pl.String
+            else pa.from_numpy_dtype(np.dtype(c.scalar))
+        )
+        fields.append(pa.field(c.name, kind, nullable=False, metadata={"comment": c.doc}))
+    return pa.schema(fields)
+
+
+class _File:
+    """One Parquet file in the making."""
+
+    def __init__(self, table: type[Any], path: Path) -> None:
+        self.table, self.path = table, path
+        self.schema = _arrow_schema(table)
+        self.writer = pq.ParquetWriter(path, self.schema, compression="zstd", compression_level=1)
+        self.rows = 0
+
+    def write(self, batch: pl.DataFrame) -> None:
+        if batch.height:
+            self.writer.write_table(batch.to_arrow().cast(self.schema))
+            self.rows += batch.height
+
+
+class TraceWriter:
+    """Writes one trace and its refused rows; both appear when `finish` is called, or neither.
+
+    Batches come in time order with ``at`` counted from the first record.
+    """
+
+    def __init__(self, store: Store, name: str, info: TraceInfo) -> None:
+        self.store, self.name, self.info = store, check_name(name), info
+        self._content = Content(KINDS[info.kind])
+        self._target = store.trace_path(info.kind, name)
+        self._files: dict[Path, _File] = {}
+
+    def __enter__(self) -> "TraceWriter":
+        return self
+
+    def _file(self, table: type[Any], target: Path) -> _File:
+        if target not in self._files:
+            with disk_errors("the trace", target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self._files[target] = _File(table, _part(target))
+        return self._files[target]
+
+    def write(self, batch: pl.DataFrame) -> None:
+        """Append records."""
+        table = KINDS[self.info.kind]
+        file = self._file(table, self._target)
+        self._content.update(batch)
+        with disk_errors("the trace", self._target):
+            file.write(batch)
+
+    def refuse(self, rows: pl.DataFrame) -> None:
+        """Append rows of the table `Refused`."""
+        target = self.store.refused_path(self.info.kind, self.name)
+        with disk_errors("refused rows", target):
+            self._file(Refused, target).write(checked(Refused, rows))
+        self.info.refused += rows.height
+
+    def finish(self) -> Path:
+        """Write the metadata and put the files in place."""
+        info = self.info
+        file = self._file(KINDS[info.kind], self._target)
+        info.rows = file.rows
+        info.content = self._content.hexdigest(*(v.name for v in info.volumes))
+        file.writer.add_key_value_metadata({_INFO.decode(): info.to_json()})
+        stale = self.store.refused_path(info.kind, self.name)
+        with disk_errors("the trace", self._target):
+            for each in self._files.values():
+                each.writer.close()
+            if stale not in self._files:
+                stale.unlink(missing_ok=True)
+            for target, each in reversed(self._files.items()):
+                each.path.rename(target)
+        self._files.clear()
+        return self._target
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._files.values():
+            with contextlib.suppress(OSError):
+                file.writer.close()
+            file.path.unlink(missing_ok=True)
+
+
+class RunWriter:
+    """Writes one run's tables into a folder that appears when `finish` is called, or not at all.
+
+    Every row carries the run's id in the column ``run``.
+    """
+
+    def __init__(self, store: Store, run: str) -> None:
+        self.store, self.run = store, run
+        self._target = store.run_path(run)
+        self._folder = _part(self._target)
+        self._files: dict[str, tuple[Path, pq.ParquetWriter]] = {}
+        self.rows = 0
+
+    def __enter__(self) -> "RunWriter":
+        with disk_errors("results", self._target):
+            self._folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def write(self, rows: Any) -> None:
+        """Append rows of a table: a struct of arrays."""
+        self.write_frame(type(rows), frame(rows))
+
+    def write_frame(self, table: type[Any], rows: pl.DataFrame) -> None:
+        """Append rows of a table, given as a frame."""
+        name = name_of(table)
+        rows = checked(table, rows)
+        with disk_errors("results", self._target):
+            if name not in self._files:
+                schema = _arrow_schema(table)
+                if "run" not in schema.names:
+                    schema = schema.insert(
+                        0, pa.field("run", pa.dictionary(pa.uint32(), pa.large_string()), nullable=False)
+                    )
+                path = self._folder / f"{name}.parquet"
+                self._files[name] = path, pq.ParquetWriter(path, schema, compression="zstd", compression_level=1)
+            writer = self._files[name][1]
+            if "run" not in rows.columns:
+                rows = rows.select(pl.lit(self.run).alias("run"), pl.all())
+            writer.write_table(rows.to_arrow().cast(writer.schema))
+        self.rows += rows.height if table is not Runs else 0
+
+    def finish(self) -> Path:
+        """Put the folder in place; where another process was first, its identical results stay."""
+        with disk_errors("results", self._target):
+            for _, file in self._files.values():
+                file.close()
+            self._files.clear()
+            if self._target.exists():
+                shutil.rmtree(self._folder)
+            else:
+                self._folder.rename(self._target)
+        return self._target
+
+    def __exit__(self, *_: object) -> None:
+        for _, writer in self._files.values():
+            with contextlib.suppress(OSError):
+                writer.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def run_id(trace_hash: str, stage: str, config: Mapping[str, Any], code: str) -> str:
+    """The run's id: the same trace, stage, configuration and code give the same id everywhere."""
+    text = json.dumps([trace_hash, stage, config, code], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
