@@ -4,4 +4,4 @@ from traces.formats.reader import Format
 
 _LIST: tuple[Format, ...] = ()
 
-FORMATS = {format.name: format for format in _LIST}
+FORMATS = {each.name: each for each in _LIST}

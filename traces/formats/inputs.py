@@ -6,7 +6,6 @@ its own. Reading counts compressed bytes, so that progress is true.
 
 import bz2
 import gzip
-import hashlib
 import io
 import lzma
 import tarfile
@@ -14,9 +13,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 import zstandard
 
@@ -31,6 +30,76 @@ def _nobody(count: int) -> None:
     """Tell nobody how far reading has come."""
 
 
+class _Counted(io.RawIOBase):
+    """A file that tells how many of its bytes have been read."""
+
+    def __init__(self, raw: BinaryIO, progress: Callable[[int], None]) -> None:
+        self._raw, self._progress = raw, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return self._raw.seekable()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._raw.readinto(buffer)  # type: ignore[attr-defined]
+        self._progress(count)
+        return int(count)
+
+
+def _decompressed(stream: Any) -> BinaryIO:
+    head = stream.peek(8)[:8]
+    for magic, name in _MAGIC.items():
+        if head.startswith(magic):
+            match name:
+                case "gzip":
+                    return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+                case "zstd":
+                    return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+                case "xz":
+                    return cast(BinaryIO, lzma.LZMAFile(stream))
+                case _:
+                    return cast(BinaryIO, bz2.BZ2File(stream))
+    return cast(BinaryIO, stream)
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[257:262] == b"ustar"
+
+
+@contextmanager
+def _plain(raw: BinaryIO, member: str | None, progress: Callable[[int], None]) -> Iterator[BinaryIO]:
+    counted = io.BufferedReader(_Counted(raw, progress), 1 << 20)
+    with _decompressed(counted) as stream:
+        if member is None:
+            yield stream
+        elif counted.peek(4)[:4] == b"PK\x03\x04":
+            with (
+                zipfile.ZipFile(stream) as archive,
+                archive.open(member) as inside,
+                _decompressed(_buffered(inside)) as s,
+            ):
+                yield s
+        else:
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                for entry in archive:
+                    if entry.name == member and (inside := archive.extractfile(entry)):
+                        with _decompressed(_buffered(inside)) as plain:
+                            yield plain
+                        return
+
+
+def _buffered(stream: Any) -> io.BufferedReader:
+    return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(stream)
+
+
 @dataclass(frozen=True)
 class Input:
     """One stream of plain bytes: a file, or a member of an archive.
@@ -41,25 +110,59 @@ class Input:
     path: Path
     name: str
     member: str | None = None
-    progress: Callable[[int], None] = _nobody  # is told how many bytes of the file itself were read since the last call
+    progress: Callable[[int], None] = _nobody  # is told how many bytes of the file were read since the last call
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """The plain bytes; a TraceError says where a compressed file breaks off."""
-        try:
-            with self.path.open("rb") as raw:
-                counted = _Counted(raw, self.progress)
-                yield from _plain(counted, self.member)
-        except FileNotFoundError:
-            raise TraceError(f"{self.path}: no such file") from None
-        except IsADirectoryError:
-            raise TraceError(f"{self.path}: a folder; name the files in it") from None
-        except PermissionError:
-            raise TraceError(f"{self.path}: no permission to read it") from None
-        except (*_BROKEN, gzip.BadGzipFile) as error:
-            raise TraceError(f"{self.name}: the compressed file is damaged or cut short ({error})") from None
+        """The plain bytes; a TraceError says what is wrong with a file that cannot be read to its end."""
+        with told(self.path, self.name), self.path.open("rb") as raw, _plain(raw, self.member, self.progress) as stream:
+            yield stream
 
     def head(self) -> bytes:
-        """The first 64 KiB of plain bytes."""
-        with Input(self.path, self.name, self.member).open() as stream:
-            return stream.read(HEAD)
+        """The first 64 KiB of plain bytes, fewer where there are fewer."""
+        with replace(self, progress=_nobody).open() as stream:
+            return _full(stream, HEAD)
+
+
+def _full(stream: BinaryIO, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size > 0 and (part := stream.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+@contextmanager
+def told(path: Path, name: str) -> Iterator[None]:
+    """Turn what goes wrong while reading a source into a message about that source."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise TraceError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise TraceError(f"{path}: a folder; name the files in it") from None
+    except PermissionError:
+        raise TraceError(f"{path}: no permission to read it") from None
+    except _BROKEN as error:
+        raise TraceError(f"{name}: the compressed file is damaged or cut short ({error}); nothing was kept") from None
+
+
+def inputs(path: Path, progress: Callable[[int], None] = _nobody) -> list[Input]:
+    """The streams of one file: itself, or the members of the zip or tar archive that it is."""
+    whole = Input(path, str(path), None, progress)
+    head = whole.head()
+    with told(path, str(path)):
+        if head.startswith(b"PK\x03\x04"):
+            with zipfile.ZipFile(path) as bundle:
+                names = [entry.filename for entry in bundle.infolist() if not entry.is_dir()]
+        elif _is_tar(head):
+            try:
+                with whole.open() as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+                    names = [entry.name for entry in archive if entry.isfile()]
+            except TraceError:  # published excerpts begin with a stray tar header before plain lines
+                return [whole]
+        else:
+            return [whole]
+    if not names:
+        raise TraceError(f"{path}: the archive holds no file")
+    return [Input(path, f"{path}:{name}", name, progress) for name in names]
