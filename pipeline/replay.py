@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from pipeline import STAGES
-from pipeline.code import code_hash
+from traces.code import code_hash
 from pipeline.stage import Stage
 from traces.config import configured, plain, to_json
 from traces.errors import ConfigError, TraceError, nearest

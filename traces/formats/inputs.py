@@ -88,12 +88,11 @@ def _plain(raw: BinaryIO, member: str | None, progress: Callable[[int], None]) -
             ):
                 yield s
         else:
-            with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for entry in archive:
-                    if entry.name == member and (inside := archive.extractfile(entry)):
-                        with _decompressed(_buffered(inside)) as plain:
-                            yield plain
-                        return
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                entry = next((entry for entry in tar if entry.name == member), None)
+                if entry is None or (inside := tar.extractfile(entry)) is None:
+                    raise TraceError(f"the archive no longer holds {member}")
+                yield _decompressed(_buffered(inside))
 
 
 def _buffered(stream: Any) -> io.BufferedReader:
