@@ -161,9 +161,10 @@ def duckdb_type(column: Column) -> str:
 
 
 def select_list(table: type[Any]) -> str:
-    """The columns as a SQL select list, "not known" markers turned into NULL."""
+    """The columns as a SQL select list, "not known" markers turned into NULL; quoted, since ``offset`` is a keyword."""
     return ", ".join(
-        f"nullif({c.name}, {c.unknown}) AS {c.name}" if c.unknown is not None else c.name for c in columns_of(table)
+        f'nullif("{c.name}", {c.unknown}) AS "{c.name}"' if c.unknown is not None else f'"{c.name}"'
+        for c in columns_of(table)
     )
 
 
@@ -175,7 +176,7 @@ def comments(table: type[Any], relation: str, extra: dict[str, str] | None = Non
     name = name_of(table)
     yield f"COMMENT ON {relation} {name} IS {quoted(doc_of(table))}"
     for column, doc in ({c.name: c.doc for c in columns_of(table)} | (extra or {})).items():
-        yield f"COMMENT ON COLUMN {name}.{column} IS {quoted(doc)}"
+        yield f'COMMENT ON COLUMN {name}."{column}" IS {quoted(doc)}'
 
 
 def markdown(tables: Sequence[type[Any]]) -> str:

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import zstandard
+import pyarrow as pa
 
 from traces.errors import TraceError
 
 _MAGIC: dict[bytes, str] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2"}
-_BROKEN = (EOFError, lzma.LZMAError, zlib.error, zstandard.ZstdError, zipfile.BadZipFile, tarfile.TarError)
+_BROKEN = (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 HEAD = 1 << 16
 
 
@@ -62,7 +62,8 @@ def _decompressed(stream: Any) -> BinaryIO:
                 case "gzip":
                     return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
                 case "zstd":
-                    return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+                    # zstandard's own reader ends in silence where a file is cut short
+                    return cast(BinaryIO, pa.CompressedInputStream(stream, "zstd"))
                 case "xz":
                     return cast(BinaryIO, lzma.LZMAFile(stream))
                 case _:
@@ -90,9 +91,10 @@ def _plain(raw: BinaryIO, member: str | None, progress: Callable[[int], None]) -
         else:
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 entry = next((entry for entry in tar if entry.name == member), None)
-                if entry is None or (inside := tar.extractfile(entry)) is None:
+                unpacked = tar.extractfile(entry) if entry else None
+                if unpacked is None:
                     raise TraceError(f"the archive no longer holds {member}")
-                yield _decompressed(_buffered(inside))
+                yield _decompressed(_buffered(unpacked))
 
 
 def _buffered(stream: Any) -> io.BufferedReader:
@@ -142,7 +144,9 @@ def told(path: Path, name: str) -> Iterator[None]:
         raise TraceError(f"{path}: a folder; name the files in it") from None
     except PermissionError:
         raise TraceError(f"{path}: no permission to read it") from None
-    except _BROKEN as error:
+    except (*_BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk, not the file's content
         raise TraceError(f"{name}: the compressed file is damaged or cut short ({error}); nothing was kept") from None
 
 

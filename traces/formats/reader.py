@@ -19,7 +19,7 @@ ROWS = 1 << 19  # records of a batch
 
 
 class Records(NamedTuple):
-    """Block requests as a reader yields them, in the source's order; ``raw`` may be a Categorical or Enum."""
+    """Block requests as a reader yields them, in the source's order; ``raw`` is a Categorical."""
 
     time: Annotated[I64, "nanoseconds on the source's clock"]
     op: Annotated[U8, "see block.op"]
@@ -48,17 +48,20 @@ class Options:
     columns: str = ""  # delimited: a column mapping, see `traces.formats.delimited`
 
 
-_CUT = 500
+_CUT = 500  # characters of a refused row that are kept
+_FLUSH = 8192  # refused rows that may wait
 
 
 @dataclass
 class Report:
     """What a reader found beside the records: filled while it reads."""
 
-    clock: str = "relative"  # unix, windows, monotonic, relative or ordinal
+    clock: str = "relative"  # unix, monotonic, relative or ordinal
     volumes: dict[str, int] = field(default_factory=dict)  # the source's key -> index
     notes: dict[str, int] = field(default_factory=dict)  # sentence -> how often
     refused: int = 0
+    first: str = ""  # the first refused row, for a message
+    sink: Callable[[pl.DataFrame], None] | None = None  # takes refused rows as they come, so that they never pile up
     _waiting: list[tuple[str, int, str, str]] = field(default_factory=list)
 
     def volume(self, key: str) -> int:
@@ -74,7 +77,15 @@ class Report:
         """Set one row aside. ``text`` as bytes is shown in hexadecimal."""
         shown = text.hex() if isinstance(text, bytes) else text
         self._waiting.append((file, line, reason, shown[:_CUT]))
+        self.first = self.first or f"line {line}: {reason}: {shown[:80]!r}"
         self.refused += 1
+        if self.sink and len(self._waiting) >= _FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand all waiting rows to the sink."""
+        if self.sink and self._waiting:
+            self.sink(self.take_refused())
 
     def take_refused(self) -> pl.DataFrame:
         """The rows set aside since the last call, as the table `Refused`."""
@@ -87,7 +98,8 @@ class Format:
     """One recorded format: a line of the list `traces.formats.FORMATS`.
 
     ``sniff`` is given the first file's name and the first 64 KiB of its (decompressed) bytes and answers why it is this
-    format ("magic number 0x65617407, little-endian"), or None. ``read`` is given all the files of one trace.
+    format ("magic number 0x65617407, little-endian"), or None. ``read`` is given one file, or all the files of the
+    trace where the format is ``together`` (per-CPU files whose events must be matched across files).
     """
 
     name: str
@@ -95,3 +107,4 @@ class Format:
     doc: str
     sniff: Callable[[str, bytes], str | None]
     read: Callable[[Sequence[Input], Options, Report], Iterator[pl.DataFrame]]
+    together: bool = False

@@ -1,0 +1,269 @@
+"""Recorded traces into the store: recognise, read, put in time order, count, keep.
+
+Nothing of a source is lost in silence. What cannot be used is kept in the table `refused`; what is odd is a
+note; a source of which nothing can be used is an error.
+"""
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import polars as pl
+
+from traces.ahead import ahead
+from traces.block import Block
+from traces.code import code_hash
+from traces.errors import TraceError, nearest
+from traces.formats import FORMATS
+from traces.formats.inputs import Input, inputs, told
+from traces.formats.reader import Format, Options, Report
+from traces.order import HELD, Disorder, Moves, in_time_order, merged, sorted_on_disk
+from traces.store import Source, Store, TraceInfo, TraceWriter, check_name, part
+from traces.table import schema_of
+from traces.tally import Tally
+
+Progress = Callable[[int, int], None]  # bytes read, bytes in all
+
+MERGED_AT_ONCE = 16  # files read side by side; more are sorted on disk
+_MINIMUM_HELD = 1 << 14  # rows held back of each of several files
+
+_PER_CPU = re.compile(r"(?P<base>.+)\.blktrace\.\d+$")
+_PACKED = {".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz"}
+_PLAIN = {".csv", ".txt", ".log", ".trace", ".iolog", ".vscsi", ".bin", ".tsv", ".dat"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingested:
+    """What became of one trace."""
+
+    name: str
+    kind: str
+    info: TraceInfo
+    path: Path
+    fresh: bool  # False: the same source was kept already under this name and nothing was done
+    seconds: float
+
+
+def _nobody(done: int, total: int) -> None:
+    """Tell nobody how far ingest has come."""
+
+
+def ingest(
+    store: Store,
+    paths: Sequence[Path],
+    *,
+    format: str | None = None,  # noqa: A002 - what the command line calls it
+    name: str | None = None,
+    options: Options | None = None,
+    replace: bool = False,
+    progress: Progress = _nobody,
+) -> list[Ingested]:
+    """Read recordings into the store; one or more traces.
+
+    The per-CPU files of one blktrace recording are one trace. Any other file is a trace of its own, unless a ``name``
+    is given: then all files together are the trace of that name, their volumes kept apart.
+
+    Raises TraceError where a source cannot be read, is not recognised or holds nothing; StoreError where the store
+    cannot be written. Then nothing of that trace is kept.
+    """
+    if not paths:
+        raise TraceError("no file was named")
+    for path in paths:
+        with told(path, str(path)):
+            if path.is_dir():
+                raise IsADirectoryError
+            path.stat()
+    groups = {check_name(name): list(paths)} if name else grouped(paths)
+    total = sum(path.stat().st_size for path in paths)
+    before, done = 0, []
+    for trace, files in groups.items():
+
+        def tell(read: int, offset: int = before) -> None:
+            progress(min(offset + read, total), total)
+
+        done.append(_ingest_one(store, trace, files, (format, options or Options(), replace), tell))
+        before += sum(path.stat().st_size for path in files)
+        progress(before, total)
+    return done
+
+
+def grouped(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Trace name to its files: per-CPU files that share a base together, any other file alone."""
+    groups: dict[str, list[Path]] = {}
+    for path in paths:
+        plain = path.name
+        while Path(plain).suffix.lower() in _PACKED:
+            plain = Path(plain).stem
+        if cpu := _PER_CPU.match(plain):
+            groups.setdefault(cpu["base"], []).append(path)
+            continue
+        stem = Path(plain).stem if Path(plain).suffix.lower() in _PLAIN else plain
+        stem = re.sub(r"[^A-Za-z0-9._+-]", "_", stem).lstrip("._+-") or "trace"
+        if stem in groups:
+            raise TraceError(
+                f"{path} and {groups[stem][0]} would both be trace '{stem}': ingest them apart with --name"
+            )
+        groups[stem] = [path]
+    return groups
+
+
+def detect(source: Input, declared: str | None, options: Options) -> tuple[Format, str]:
+    """The format of a source and why; TraceError with the candidates where it is not clear."""
+    if options.columns and declared in (None, "delimited"):
+        return FORMATS["delimited"], f"declared: {options.columns}"
+    if declared is not None:
+        if declared not in FORMATS:
+            raise TraceError(f"unknown format '{declared}'{nearest(declared, FORMATS)}")
+        return FORMATS[declared], "declared"
+    head = source.head()
+    if not head:
+        raise TraceError(f"{source.name}: the file is empty")
+    reasons = {name: why for name, each in FORMATS.items() if (why := each.sniff(source.name, head))}
+    if len(reasons) == 1:
+        name, why = next(iter(reasons.items()))
+        return FORMATS[name], why
+    if reasons:
+        told_of = "; ".join(f"--format {name} ({why})" for name, why in reasons.items())
+        raise TraceError(f"{source.name}: more than one format fits, declare one: {told_of}")
+    raise TraceError(
+        f"{source.name}: the format is not recognised; declare it with --format ({', '.join(FORMATS)}) "
+        'or map its columns with --columns "time=0:us,op=1,offset=2:sector,length=3:B"'
+    )
+
+
+def _sha256(path: Path) -> Source:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Source(file=str(path), bytes=path.stat().st_size, sha256=digest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """One trace to be made, recognised and settled."""
+
+    store: Store
+    trace: str
+    found: Format
+    streams: Sequence[Input]
+    options: Options
+    info: TraceInfo  # as it is before anything is read
+
+    @property
+    def groups(self) -> list[list[Input]]:
+        """What each call of the reader is given."""
+        return [list(self.streams)] if self.found.together else [[stream] for stream in self.streams]
+
+
+def _ingest_one(
+    store: Store,
+    trace: str,
+    files: Sequence[Path],
+    asked: tuple[str | None, Options, bool],
+    tell: Callable[[int], None],
+) -> Ingested:
+    declared, options, replace = asked
+    clock = time.perf_counter()
+    read = 0
+
+    def count(more: int) -> None:
+        nonlocal read
+        read += more
+        tell(read)
+
+    streams = [each for path in files for each in inputs(path, count)]
+    read = 0
+    found, reason = detect(streams[0], declared, options)
+    info = TraceInfo(
+        format=found.name,
+        reason=f"{reason}; {len(streams)} files" if len(streams) > 1 else reason,
+        kind=found.kind,
+        options={"action": str(options.action), "columns": options.columns, "code": code_hash(found.read.__module__)},
+        version=version("strata"),
+    )
+    target = store.trace_path(found.kind, trace)
+    with ThreadPoolExecutor(1) as hasher:
+        hashes = [hasher.submit(_sha256, path) for path in files]
+        if target.exists():
+            kept = store.info(found.kind, trace)
+            sources = [each.result().sha256 for each in hashes]
+            if [s.sha256 for s in kept.sources] == sources and (kept.format, kept.options) == (
+                found.name,
+                info.options,
+            ):
+                return Ingested(name=trace, kind=found.kind, info=kept, path=target, fresh=False, seconds=0.0)
+            if not replace:
+                whence = ", ".join(s.file for s in kept.sources) or kept.format
+                raise TraceError(f"trace '{trace}' exists, made otherwise from {whence}: --replace it or give a --name")
+        job = _Job(store=store, trace=trace, found=found, streams=streams, options=options, info=info)
+        try:
+            whole = _write(job, hashes, on_disk=len(job.groups) > MERGED_AT_ONCE)
+        except Disorder:
+            read = 0
+            whole = _write(job, hashes, on_disk=True)
+    seconds = time.perf_counter() - clock
+    return Ingested(name=trace, kind=found.kind, info=whole, path=target, fresh=True, seconds=seconds)
+
+
+def _write(job: _Job, hashes: Sequence["Future[Source]"], on_disk: bool) -> TraceInfo:
+    info = TraceInfo.from_json(job.info.to_json())
+    with TraceWriter(job.store, job.trace, info) as writer:
+        report = Report(sink=writer.refuse)
+        moves = [Moves() for _ in job.groups]
+        _fill(writer, _ordered(job, report, moves, on_disk), report)
+        report.flush()
+        if not writer.rows:
+            raise TraceError(_nothing(job, report))
+        info.clock = report.clock
+        info.moved = sum(m.moved for m in moves)
+        report.note("steps backward in time", sum(m.backward for m in moves))
+        info.notes = dict(sorted((report.notes | info.notes).items()))
+        info.sources = [each.result() for each in hashes]
+        writer.finish()
+    return info
+
+
+def _ordered(job: _Job, report: Report, moves: Sequence[Moves], on_disk: bool) -> Iterator[pl.DataFrame]:
+    readers = [job.found.read(group, job.options, report) for group in job.groups]
+    if on_disk:
+        one = (batch for reader, each in zip(readers, moves, strict=True) for batch in _watched(reader, each))
+        return sorted_on_disk(one, part(job.store.trace_path(job.found.kind, job.trace).with_suffix(".sort")))
+    held = max(HELD // len(readers), _MINIMUM_HELD)
+    return merged([in_time_order(reader, each, held) for reader, each in zip(readers, moves, strict=True)])
+
+
+def _watched(batches: Iterator[pl.DataFrame], moves: Moves) -> Iterator[pl.DataFrame]:
+    for batch in batches:
+        if batch.height:
+            moves.count(batch["time"].to_numpy())
+            yield batch
+
+
+_RAW = pl.col("raw").cast(pl.Categorical)
+
+
+def _fill(writer: TraceWriter, batches: Iterator[pl.DataFrame], report: Report) -> None:
+    """Write records in time order as `Block` rows and count them."""
+    tally, info = Tally(), writer.info
+    for batch in ahead(batches):
+        if not writer.rows:
+            info.origin = int(batch["time"][0])
+        rows = batch.select(
+            (pl.col("time") - info.origin).cast(pl.UInt64).alias("at"),
+            *[pl.col(name) for name in schema_of(Block) if name not in ("at", "raw")],
+            _RAW,
+        )
+        tally.add(rows)
+        writer.write(rows)
+    tally.finish(info, list(report.volumes))
+
+
+def _nothing(job: _Job, report: Report) -> str:
+    why = [f"{report.refused} rows were refused, the first: {report.first}"] if report.first else []
+    why += [f"{count} x {sentence}" for sentence, count in report.notes.items()]
+    told_of = "; ".join(why) or "it holds no request"
+    return f"{job.streams[0].name}: nothing could be read as {job.found.name} ({told_of}); nothing was kept"

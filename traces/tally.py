@@ -1,0 +1,162 @@
+"""What is counted while a block trace is written: volumes, exact repeats, odd requests."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from traces.kernel import kernel
+from traces.store import TraceInfo, Volume
+from traces.table import I64, U8, U16, U32, U64, arrays
+
+
+class _Request(NamedTuple):
+    """The numbers of a block request: `Block` without its text."""
+
+    at: Annotated[U64, "block.at"]
+    op: Annotated[U8, "block.op"]
+    volume: Annotated[U32, "block.volume"]
+    offset: Annotated[U64, "block.offset"]
+    length: Annotated[U64, "block.length"]
+    latency: Annotated[I64, "block.latency"]
+    stream: Annotated[U32, "block.stream"]
+    flags: Annotated[U16, "block.flags"]
+
+
+_COUNTS = np.dtype([(name, "u8") for name in ("requests", "reads", "writes", "bytes_read", "bytes_written", "extent")])
+_ODD = np.dtype([("empty", "u8"), ("unaligned", "u8"), ("unknown", "u8")])
+
+
+@kernel
+def _count(r: _Request, volumes: NDArray[np.void], odd: NDArray[np.void]) -> None:
+    """Add requests to their volumes' counts."""
+    for i in range(r.at.size):
+        v = volumes[r.volume[i]]
+        op, length = r.op[i], r.length[i]
+        v.requests += np.uint64(1)
+        if op == 0:
+            v.reads += np.uint64(1)
+            v.bytes_read += length
+        elif op == 1 or op == 5:
+            v.writes += np.uint64(1)
+            v.bytes_written += length
+        if length > 0:
+            v.extent = max(v.extent, r.offset[i] + length)
+        o = odd[0]
+        o.empty += np.uint64(length == 0 and op != 3 and op < 6)
+        o.unaligned += np.uint64(((r.offset[i] | length) & np.uint64(511)) != 0)
+        o.unknown += np.uint64(op == 255)
+
+
+@kernel
+def _same(r: _Request, i: int, j: int) -> bool:
+    return bool(
+        r.offset[i] == r.offset[j]
+        and r.length[i] == r.length[j]
+        and r.op[i] == r.op[j]
+        and r.volume[i] == r.volume[j]
+        and r.latency[i] == r.latency[j]
+        and r.stream[i] == r.stream[j]
+        and r.flags[i] == r.flags[j]
+    )
+
+
+@kernel
+def _mixed(r: _Request, i: int) -> Any:
+    h = np.uint64(0x9E3779B97F4A7C15)
+    for value in (
+        r.offset[i],
+        r.length[i],
+        np.uint64(r.op[i]) | (np.uint64(r.volume[i]) << np.uint64(8)),
+        np.uint64(r.latency[i]),
+        np.uint64(r.stream[i]) | (np.uint64(r.flags[i]) << np.uint64(32)),
+    ):
+        h = (h ^ value) * np.uint64(0xBF58476D1CE4E5B9)
+        h ^= h >> np.uint64(31)
+    return h
+
+
+@kernel
+def _repeats(r: _Request, count: int) -> Any:
+    """Among the first ``count`` rows, which end with a whole instant: those that repeat an earlier row exactly."""
+    found, i = 0, 0
+    while i < count:
+        j = i + 1
+        while j < count and r.at[j] == r.at[i]:
+            j += 1
+        if j - i > 1 and j - i <= 16:
+            for a in range(i + 1, j):
+                for b in range(i, a):
+                    if _same(r, a, b):
+                        found += 1
+                        break
+        elif j - i > 16:
+            hashes = np.empty(j - i, np.uint64)
+            for a in range(i, j):
+                hashes[a - i] = _mixed(r, a)
+            hashes.sort()
+            for a in range(1, hashes.size):
+                found += hashes[a] == hashes[a - 1]
+        i = j
+    return found
+
+
+class Tally:
+    """Counts the rows of a block trace, batch by batch, into its `TraceInfo`."""
+
+    def __init__(self) -> None:
+        self._volumes = np.zeros(16, _COUNTS)
+        self._odd = np.zeros(1, _ODD)
+        self._duplicated = 0
+        self._rest: pl.DataFrame | None = None  # the last instant's rows: it may go on in the next batch
+        self._span = 0
+
+    def add(self, batch: pl.DataFrame) -> None:
+        """Count a batch of `Block` rows, in time order."""
+        if not batch.height:
+            return
+        numbers = batch.drop("raw")
+        requests = arrays(_Request, numbers)
+        top = int(requests.volume.max()) + 1
+        if top > self._volumes.size:
+            self._volumes = np.concatenate([self._volumes, np.zeros(2 * top - self._volumes.size, _COUNTS)])
+        _count(requests, self._volumes, self._odd)
+        self._span = int(requests.at[-1])
+        cut = int(np.searchsorted(requests.at, requests.at[-1], "left"))
+        if self._rest is not None:
+            head = int(np.searchsorted(requests.at, self._rest["at"][0], "right"))
+            joined = arrays(_Request, pl.concat([self._rest, numbers[:head]]))
+            if cut == 0:  # the instant goes on
+                self._rest = pl.concat([self._rest, numbers])
+                return
+            self._duplicated += _repeats(joined, joined.at.size)
+            requests = arrays(_Request, numbers[head:])
+            cut -= head
+        self._duplicated += _repeats(requests, max(cut, 0))
+        self._rest = numbers[-(numbers.height - int(np.searchsorted(numbers["at"].to_numpy(), self._span, "left"))) :]
+
+    def finish(self, info: TraceInfo, names: Sequence[str]) -> None:
+        """Put what was counted into the trace's information; ``names`` are the volumes' keys by number."""
+        if self._rest is not None:
+            last = arrays(_Request, self._rest)
+            self._duplicated += _repeats(last, last.at.size)
+            self._rest = None
+        info.volumes = [
+            Volume(name=name, **{key: int(row[key]) for key in _COUNTS.names or ()})
+            for name, row in zip(names, self._volumes, strict=False)
+        ]
+        info.duplicated = self._duplicated
+        info.span = self._span
+        odd = self._odd[0]
+        for key, sentence in _SENTENCES.items():
+            if odd[key]:
+                info.notes[sentence] = int(odd[key])
+
+
+_SENTENCES = {
+    "empty": "requests of no bytes that should have some",
+    "unaligned": "requests that are not whole 512-byte sectors",
+    "unknown": "requests of an operation that is not known",
+}
