@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from enum import IntEnum
-from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import tomlkit
 from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError, WithJsonSchema
@@ -54,28 +54,30 @@ Bytes = Annotated[int, BeforeValidator(size)]
 Nanoseconds = Annotated[int, BeforeValidator(duration)]
 
 
-class _ByName:
-    """An IntEnum that configurations spell by its member's name, in lower case with dashes."""
+if TYPE_CHECKING:
+    ByName = Annotated[E, "spelled by name"]
+else:
 
-    def __class_getitem__(cls, members: type[E]) -> Any:
-        def parse(value: Any) -> Any:
-            if isinstance(value, members):
-                return value
-            known = {spelled(m): m for m in members}
-            if not isinstance(value, str) or value.lower().replace("_", "-") not in known:
-                raise ValueError(f"'{value}' is not one of them{nearest(str(value), known)}")
-            return known[value.lower().replace("_", "-")]
+    class ByName:
+        """An IntEnum that configurations spell by its member's name, in lower case with dashes."""
 
-        names = [spelled(m) for m in members]
-        return Annotated[
-            members,
-            BeforeValidator(parse),
-            PlainSerializer(spelled, return_type=str),
-            WithJsonSchema({"enum": names, "type": "string"}),
-        ]
+        def __class_getitem__(cls, members: type[E]) -> Any:
+            """The annotation for one enumeration: ``ByName[Victim]``."""
 
+            def parse(value: Any) -> Any:
+                if isinstance(value, members):
+                    return value
+                known = {spelled(m): m for m in members}
+                if not isinstance(value, str) or value.lower().replace("_", "-") not in known:
+                    raise ValueError(f"'{value}' is not one of them{nearest(str(value), known)}")
+                return known[value.lower().replace("_", "-")]
 
-ByName = _ByName
+            return Annotated[
+                members,
+                BeforeValidator(parse),
+                PlainSerializer(spelled, return_type=str),
+                WithJsonSchema({"enum": [spelled(m) for m in members], "type": "string"}),
+            ]
 
 
 def spelled(member: IntEnum) -> str:

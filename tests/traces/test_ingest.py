@@ -17,6 +17,7 @@ from traces.errors import StoreError, TraceError
 from traces.formats import FORMATS
 from traces.formats.reader import Options
 from traces.ingest import Ingested, grouped, ingest
+from traces.order import sorted_on_disk
 from traces.store import Refused, Store, read
 
 pytestmark = pytest.mark.kernels
@@ -143,9 +144,13 @@ def test_order__past_the_window_is_mended_on_disk(
     in_memory = ingest(store, [written(tmp_path / "a.csv", text)])[0]
     monkeypatch.setattr(module, "HELD", 100)
     monkeypatch.setattr("traces.formats.text.chunks.__defaults__", (4096,))
-    calls: list[Any] = []
-    original = module.sorted_on_disk
-    monkeypatch.setattr(module, "sorted_on_disk", lambda *a: calls.append(a) or original(*a))
+    calls: list[Path] = []
+
+    def spied(batches: Iterator[pl.DataFrame], folder: Path) -> Iterator[pl.DataFrame]:
+        calls.append(folder)
+        return sorted_on_disk(batches, folder)
+
+    monkeypatch.setattr(module, "sorted_on_disk", spied)
     monkeypatch.setattr(module, "_MINIMUM_HELD", 10)
     on_disk = ingest(store, [tmp_path / "a.csv"], name="b")[0]
     assert len(calls) == 1
