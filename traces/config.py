@@ -115,7 +115,8 @@ def _told(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"] if isinstance(part, str) and "[" not in part)
     message = problem["msg"].removeprefix("Value error, ")
     value = problem.get("input")
-    shown = "" if isinstance(value, dict) or repr(value) in message or f"'{value}'" in message else f", got {value!r}"
+    named = isinstance(value, dict) or f"'{value}'" in message or f"got {value}" in message
+    shown = "" if named else f", got {value!r}"
     return f"{where}: {message}{shown}" if where else message
 
 
@@ -149,15 +150,21 @@ def keys(config: type[Any]) -> list[Key]:
     for name in hints:
         told = described[name]
         kind = " | ".join(told["enum"]) if "enum" in told else str(told.get("type", "value"))
-        limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
-        bounds = ", ".join(f"{sign} {told[word]}" for word, sign in limits.items() if word in told)
-        out.append(Key(name, kind, str(defaults[name]), bounds, _description(hints[name])))
+        out.append(Key(name, kind, str(defaults[name]), *_told_of(hints[name])))
     return out
 
 
-def _description(hint: Any) -> str:
-    if get_origin(hint) is Annotated:
-        for mark in get_args(hint)[1:]:
-            if isinstance(mark, FieldInfo) and mark.description:
-                return mark.description
-    return ""
+_SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def _told_of(hint: Any) -> tuple[str, str]:
+    """Bounds and sentence of a field. The JSON Schema of a validated type (`Bytes`) has lost its bounds."""
+    infos = [mark for mark in get_args(hint)[1:] if isinstance(mark, FieldInfo)] if get_origin(hint) is Annotated else []
+    bounds = [
+        f"{sign} {getattr(mark, word)}"
+        for info in infos
+        for mark in info.metadata
+        for word, sign in _SIGNS.items()
+        if getattr(mark, word, None) is not None
+    ]
+    return ", ".join(bounds), next((info.description for info in infos if info.description), "")

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from traces.table import I64, quoted
 
-HELD = 1 << 20  # rows held back
+HELD = 1 << 18  # rows held back: they are written only when the source has ended, while one core idles
 
 
 class Disorder(Exception):

@@ -78,6 +78,7 @@ def test_durations__are_nanoseconds() -> None:
         ({"tin": "3 buckets"}, "tin: '3 buckets' is no amount; write it like"),
         ({"tin": "0.3"}, "tin: '0.3' is not a whole number"),
         ({"tin": 0}, "tin: .*greater than or equal to 1, got 0"),
+        ({"share": 0}, "share: Input should be greater than 0, got 0"),
         ({"colour": "dark_blue", "share": 0.95}, "dark blue covers at most 0.9 of a wall, got 0.95"),
     ],
 )
@@ -94,6 +95,7 @@ def test_mistakes__are_told_all_at_once() -> None:
 def test_keys__are_told_to_people() -> None:
     told = {key.name: key for key in keys(Paint)}
     assert told["share"] == ("share", "number", "0.5", "> 0, < 1", "share of the wall")
+    assert told["tin"].bounds == ">= 1"
     assert told["colour"].kind == "red | dark-blue"
     assert schema(Paint)["properties"]["colour"]["enum"] == ["red", "dark-blue"]
 

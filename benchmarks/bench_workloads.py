@@ -1,0 +1,44 @@
+"""Requests a second of every generator: ``pytest benchmarks/bench_workloads.py``."""
+
+from typing import Any
+
+import pytest
+
+from traces.config import configured
+from traces.workloads import WORKLOADS
+from traces.workloads.workload import Workload
+
+REQUESTS = 10_000_000
+CASES: list[tuple[str, dict[str, Any]]] = [
+    ("sequential", {}),
+    ("uniform", {}),
+    ("uniform", {"arrival": "fixed"}),
+    ("zipf", {}),
+    ("zipf", {"theta": 1.2, "capacity": "4TiB"}),
+    ("zipf", {"scattered": False}),
+    ("zipf", {"volumes": 16, "capacity": "1100MB"}),  # just past a power of two: half of the ranks walk twice
+    ("hot-cold", {}),
+    ("hot-cold", {"scattered": True}),
+]
+
+
+def _told(case: tuple[str, dict[str, Any]]) -> str:
+    return " ".join([case[0], *(f"{key}={value}" for key, value in case[1].items())])
+
+
+@pytest.mark.parametrize("case", CASES, ids=_told)
+def test_generate(benchmark: Any, case: tuple[str, dict[str, Any]], capsys: Any) -> None:
+    workload: Workload[Any] = WORKLOADS[case[0]]
+    config = configured(workload.config, case[1] | {"requests": REQUESTS, "reads": 0.3})
+    for _ in workload.generate(configured(workload.config, case[1] | {"requests": 1})):
+        pass  # the kernels are compiled
+
+    def generate() -> int:
+        return sum(batch.height for batch in workload.generate(config))
+
+    assert benchmark.pedantic(generate, rounds=3) == REQUESTS
+    if benchmark.stats:
+        rate = REQUESTS / benchmark.stats.stats.min
+        benchmark.extra_info["requests/s"] = rate
+        with capsys.disabled():
+            print(f"{_told(case):45} {rate / 1e6:6.1f} M requests/s")
