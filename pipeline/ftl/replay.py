@@ -1,0 +1,234 @@
+"""Block requests into pages, and what each window of time saw of them: the kernels of `pipeline.ftl.page_mapped`."""
+
+from typing import Annotated, NamedTuple
+
+import numpy as np
+
+from pipeline.ftl.drive import Drive, ask_for, trim_page, write_page
+from pipeline.ftl.lean import inline_lean_kernel, lean_kernel
+from pipeline.ftl.victim import Whole
+from traces.block import Op
+from traces.table import F64, I64, U8, U32, U64, Unknown
+
+FAR, NEAR = 24, 12  # requests ahead: where a page is mapped; the books of the block that holds it
+IN_ORDER, TIME, VOLUME, BEYOND = 0, 1, 2, 3  # what `survey` finds
+
+
+class Request(NamedTuple):
+    """What a drive needs to know of a block request."""
+
+    at: Annotated[U64, "nanoseconds since the trace's first request"]
+    op: Annotated[U8, "see traces.block.Op"]
+    volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
+    offset: Annotated[U64, "first byte of the request within its volume"]
+    length: Annotated[U64, "bytes; 0 where the operation has none"]
+
+
+class FtlWindows(NamedTuple):
+    """A page-mapped drive over time: a row for each window and volume in which the volume was asked for anything."""
+
+    at: Annotated[U64, "when the window begins, nanoseconds since the trace's first request"]
+    volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
+    requests: Annotated[U64, "requests served, of all kinds"]
+    host_programs: Annotated[U64, "pages programmed for the host"]
+    gc_programs: Annotated[U64, "pages copied by garbage collection"]
+    erases: Annotated[U64, "blocks erased"]
+    wa: Annotated[
+        F64,
+        "write amplification: (host_programs + gc_programs) / host_programs; NULL if nothing was written",
+        Unknown(-1),
+    ]
+    pages_read: Annotated[U64, "pages read by the host, unmapped ones included"]
+    trimmed_pages: Annotated[U64, "pages unmapped by discards and write-zeroes"]
+    mapped_pages: Annotated[U64, "logical pages mapped at the window's end: the valid pages of the drive"]
+    erased_blocks: Annotated[I64, "blocks ready to be opened at the window's end"]
+
+
+class Rules(NamedTuple):
+    """What the configuration says to the kernel."""
+
+    window: int  # ns
+    program_zeroes: bool
+
+
+@lean_kernel
+def survey(trace: Request, capacity: U64, latest: np.uint64) -> tuple[int, int]:
+    """The first row that cannot be replayed, and why; ``capacity`` is in bytes, one for each volume or one for all.
+
+    ``latest`` is the time of the row before the first.
+    """
+    for i in range(trace.at.size):
+        if trace.at[i] < latest:
+            return i, TIME
+        latest = trace.at[i]
+        volume = trace.volume[i]
+        if capacity.size == 1:
+            volume = np.uint32(0)
+        elif volume >= capacity.size:
+            return i, VOLUME
+        op = trace.op[i]
+        if op <= Op.WRITE_ZEROES and op != Op.FLUSH:
+            bound = capacity[volume]
+            if trace.offset[i] > bound or trace.length[i] > bound - trace.offset[i]:
+                return i, BEYOND
+    return -1, IN_ORDER
+
+
+@lean_kernel
+def mark_written(trace: Request, page_shift: int, zeroes: bool, written: U8) -> int:
+    """Set a bit in ``written`` for every page that is written; how many are new.
+
+    -1 - the row of a write that reaches past the end of ``written``.
+    """
+    new = 0
+    for i in range(trace.at.size):
+        op = trace.op[i]
+        start = np.int64(trace.offset[i])
+        end = start + np.int64(trace.length[i])
+        if end > start and (op == Op.WRITE or (zeroes and op == Op.WRITE_ZEROES)):
+            last = (end - 1) >> page_shift
+            if last >> 3 >= written.size:
+                return -1 - i
+            for page in range(start >> page_shift, last + 1):
+                if not written[page >> 3] >> (page & 7) & 1:
+                    written[page >> 3] |= 1 << (page & 7)
+                    new += 1
+    return new
+
+
+@inline_lean_kernel
+def look_ahead(drive: Drive, trace: Request, i: int) -> None:
+    """Ask for what the requests to come will need.
+
+    On a drive of 16 Mi pages, spare 0.20: 2.7 M host pages/s without, 9 at a distance of 12, 12 to 13 at 24 and at 48.
+    On one of 1 Mi pages: 19 without, 27 at any of them.
+    """
+    compact = drive.number.size > 0
+    if i + FAR < trace.at.size:
+        page = np.int64(trace.offset[i + FAR]) >> drive.page_shift
+        if compact:
+            ask_for(drive.number, page)
+        else:
+            ask_for(drive.where, page)
+    if i + NEAR < trace.at.size:
+        page = np.int64(trace.offset[i + NEAR]) >> drive.page_shift
+        if compact:
+            if 0 <= page < drive.number.size:
+                ask_for(drive.where, np.int64(drive.number[page]) - 1)
+        elif 0 <= page < drive.where.size:
+            cell = np.int64(drive.where[page]) - 1
+            ask_for(drive.counts, cell >> drive.word)
+            ask_for(drive.blocks.valid, cell >> drive.shift)
+            ask_for(drive.blocks.links, (cell >> drive.shift) << 1)
+
+
+@inline_lean_kernel
+def numbered(drive: Drive, page: Whole, write: bool) -> Whole:
+    """The logical page of a trace page; -1 if it has none, -2 if it needs one and none is left."""
+    if drive.number.size == 0:
+        return page
+    logical = np.int64(drive.number[page]) - 1
+    if logical < 0 and write:
+        now = drive.tally[0]
+        if now.numbered == drive.logical:
+            return -2
+        logical = now.numbered
+        now.numbered += 1
+        drive.number[page] = now.numbered
+    return logical
+
+
+@lean_kernel
+def end_window(drive: Drive, volume: int, window: int, out: FtlWindows, row: int) -> None:
+    """Fill one row with what happened since the window began; no window is open after it."""
+    now, then = drive.tally[0], drive.tally[1]
+    out.at[row] = now.window * window
+    out.volume[row] = volume
+    out.requests[row] = now.requests - then.requests
+    host, copied = now.host - then.host, now.gc - then.gc
+    out.host_programs[row] = host
+    out.gc_programs[row] = copied
+    out.erases[row] = now.erases - then.erases
+    out.wa[row] = (host + copied) / host if host else -1.0
+    out.pages_read[row] = now.pages_read - then.pages_read
+    out.trimmed_pages[row] = now.trimmed - then.trimmed
+    out.mapped_pages[row] = now.mapped
+    out.erased_blocks[row] = drive.blocks.head[0].erased
+    now.window, now.window_end = -1, 0
+
+
+@inline_lean_kernel
+def begin_window(drive: Drive, window: int, at: Whole) -> None:
+    """Open the window that ``at`` lies in."""
+    now, then = drive.tally[0], drive.tally[1]
+    now.window = at // window
+    now.window_end = (now.window + 1) * window
+    then.requests, then.host, then.gc, then.erases = now.requests, now.host, now.gc, now.erases
+    then.pages_read, then.trimmed = now.pages_read, now.trimmed
+
+
+@lean_kernel
+def replay(drive: Drive, trace: Request, volume: int, rules: Rules, out: FtlWindows) -> int:
+    """Serve the requests of one volume; how many rows of ``out`` were filled.
+
+    If a page is written for which the drive has no room left (compact layout), -1 - its request.
+    """
+    now = drive.tally[0]
+    within = (1 << drive.page_shift) - 1
+    rows = 0
+    for i in range(trace.at.size):
+        look_ahead(drive, trace, i)
+        at = np.int64(trace.at[i])
+        if at >= now.window_end:
+            if now.window >= 0:
+                end_window(drive, volume, rules.window, out, rows)
+                rows += 1
+            begin_window(drive, rules.window, at)
+        now.requests += 1
+        op = trace.op[i]
+        if op == Op.WRITE:
+            now.writes += 1
+        elif op == Op.READ:
+            now.reads += 1
+        elif op == Op.DISCARD:
+            now.discards += 1
+        elif op == Op.WRITE_ZEROES:
+            now.write_zeroes += 1
+        elif op == Op.FLUSH:
+            now.flushes += 1
+            continue
+        elif Op.ZONE_APPEND <= op <= Op.ZONE_REPORT:
+            now.zone += 1
+            continue
+        else:
+            now.unknown += 1
+            continue
+        length = np.int64(trace.length[i])
+        if length == 0:
+            now.zero_length += 1
+            continue
+        start = np.int64(trace.offset[i])
+        end = start + length
+        programs = op == Op.WRITE or (op == Op.WRITE_ZEROES and rules.program_zeroes)
+        if programs:
+            now.bytes_written += length
+        first, last = start >> drive.page_shift, (end - 1) >> drive.page_shift
+        for trace_page in range(first, last + 1):
+            page = numbered(drive, trace_page, programs)
+            if page == -2:
+                return -1 - i
+            mapped = page >= 0 and drive.where[page] != 0
+            partial = (trace_page == first and start & within != 0) or (trace_page == last and end & within != 0)
+            if op == Op.READ:
+                now.pages_read += 1
+                if not mapped:
+                    now.unmapped_read += 1
+            elif programs or (mapped and partial and op == Op.WRITE_ZEROES):  # the rest of the page must be kept
+                write_page(drive, page)
+                if partial:
+                    now.partial += 1
+                    if mapped:
+                        now.rmw += 1
+            elif mapped and not partial:
+                trim_page(drive, page)
+    return rows

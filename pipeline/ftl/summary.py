@@ -1,0 +1,169 @@
+"""What a replay comes to: one row a volume, with the closed forms beside what was measured."""
+
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from pipeline.ftl.drive import Drive, state_bytes
+from pipeline.ftl.theory import write_amplification
+from traces.table import F64, I64, U32, U64, Bool, Unknown, empty
+
+STEADY_ROUNDS = 8  # a round is an eighth of the exported pages or more: so much must have been written in steady state
+STEADY_DRIFT = 0.05
+
+
+class FtlSummary(NamedTuple):
+    """A page-mapped drive's whole replay, one row a volume that the trace asked for anything."""
+
+    volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
+    capacity: Annotated[U64, "bytes that the drive exports (compact layout: room for what the trace writes)"]
+    logical_pages: Annotated[U64, "the same in pages"]
+    physical_blocks: Annotated[U64, "erase blocks"]
+    physical_pages: Annotated[U64, "pages of all blocks"]
+    nominal_spare: Annotated[
+        F64, "1 - logical_pages / physical_pages: what the configuration's spare came to in whole blocks"
+    ]
+    effective_spare: Annotated[
+        F64,
+        "spare left when what is held back counts as data: 1 - logical_pages / (physical_pages - held_pages)",
+    ]
+    held_pages: Annotated[
+        F64,
+        "erased pages standing when a victim is chosen (collector's reserve, unwritten part of open blocks), mean over "
+        "all choices; the reserve where none was chosen",
+    ]
+    requests: Annotated[U64, "requests of the trace that were served, of all kinds: always as many as were given"]
+    reads: Annotated[U64, "read requests"]
+    writes: Annotated[U64, "write requests"]
+    discards: Annotated[U64, "discard requests"]
+    flushes: Annotated[U64, "flush requests; they program nothing"]
+    write_zeroes: Annotated[U64, "write-zeroes requests"]
+    zone_requests: Annotated[U64, "zone operations: counted here, not replayed"]
+    unknown_requests: Annotated[U64, "requests of unknown kind: counted here, not replayed"]
+    zero_length: Annotated[U64, "reads, writes, discards and write-zeroes of no length: counted, without effect"]
+    bytes_written: Annotated[U64, "bytes of writes, and of write-zeroes where these program"]
+    host_programs: Annotated[U64, "pages programmed for the host"]
+    partial_pages: Annotated[U64, "of host_programs, those for which the request carried less than a page"]
+    rmw_pages: Annotated[U64, "of partial_pages, those that had to be read first because the page was mapped"]
+    gc_programs: Annotated[U64, "pages copied by garbage collection"]
+    programs: Annotated[U64, "pages programmed since the trace began: host_programs + gc_programs"]
+    prefill_programs: Annotated[U64, "pages programmed before the trace began, copies included; in no other figure"]
+    erases: Annotated[U64, "blocks erased since the trace began"]
+    prefill_erases: Annotated[U64, "blocks erased before the trace began; in no other figure"]
+    erases_min: Annotated[U64, "erases of the least erased block"]
+    erases_mean: Annotated[F64, "erases a block, mean"]
+    erases_max: Annotated[U64, "erases of the most erased block"]
+    erases_std: Annotated[F64, "erases a block, standard deviation"]
+    trimmed_pages: Annotated[U64, "pages unmapped by discards and write-zeroes"]
+    mapped_pages: Annotated[U64, "logical pages mapped at the end"]
+    mapped_at_gc: Annotated[
+        F64, "logical pages mapped when a victim is chosen, mean over all choices; NULL where none was", Unknown(-1)
+    ]
+    pages_read: Annotated[U64, "pages read by the host"]
+    unmapped_read: Annotated[U64, "of pages_read, those that hold nothing"]
+    wa: Annotated[
+        F64,
+        "write amplification over the whole trace: programs / host_programs; NULL if nothing was written",
+        Unknown(-1),
+    ]
+    steady: Annotated[
+        Bool,
+        "whether write amplification settled: MSER truncation of its rounds (at most 256 equal shares of the host's "
+        "programs) falls into their first half, leaves at least the exported pages written, halves that differ by at "
+        "most 5 %, and something was erased",
+    ]
+    steady_since: Annotated[I64, "host programs after which it was settled; NULL if it was not", Unknown(-1)]
+    wa_steady: Annotated[F64, "write amplification since then; NULL if it was not settled", Unknown(-1)]
+    wa_theory: Annotated[
+        F64,
+        "closed form for uniform random page writes on a full drive at the nominal spare (see pipeline.ftl.theory); "
+        "NULL for policies that have none",
+        Unknown(-1),
+    ]
+    wa_theory_effective: Annotated[F64, "the same at the effective spare; NULL where there is none", Unknown(-1)]
+    state_bytes: Annotated[
+        U64, "memory of the emulated drive's state as allocated; untouched parts are never committed"
+    ]
+
+
+def steady_since(rounds: np.ndarray[Any, np.dtype[np.float64]]) -> int | None:
+    """The first of the rounds from which on their values are in steady state; None if they never are.
+
+    The truncation d minimises the marginal standard error ``sum (x_i - mean)^2 / (n - d)^2`` of what is left (MSER:
+    White, SIMULATION 69(6), 1997). A minimum in the later half means that the series is still on its way.
+    """
+    n = rounds.size
+    if n < STEADY_ROUNDS:
+        return None
+    left = np.arange(n, 0, -1)
+    sums, squares = np.cumsum(rounds[::-1])[::-1], np.cumsum(rounds[::-1] ** 2)[::-1]
+    errors = np.maximum(squares - sums**2 / left, 0.0) / left**2.0
+    d = int(np.argmin(errors[: n - STEADY_ROUNDS + 1]))
+    if d > n // 2:
+        return None
+    middle = (d + n) // 2
+    early, late = rounds[d:middle].mean(), rounds[middle:].mean()
+    return d if abs(early - late) <= STEADY_DRIFT * late else None
+
+
+def summary(drive: Drive, volume: int) -> FtlSummary:
+    """The row of one volume."""
+    now, blocks = drive.tally[0], drive.blocks
+    physical = blocks.total * drive.pages
+    host, copied, picks = int(now.host), int(now.gc), int(now.picks)
+    held = now.held / picks if picks else float(drive.reserve * drive.pages)
+    nominal, effective = 1 - drive.logical / physical, 1 - drive.logical / (physical - held)
+    amplification = 1 + drive.rounds[: int(now.rounds)] / float(now.round_pages)
+    since = steady_since(amplification) if now.erases else None
+    values: dict[str, Any] = {
+        "volume": volume,
+        "capacity": drive.logical << drive.page_shift,
+        "logical_pages": drive.logical,
+        "physical_blocks": blocks.total,
+        "physical_pages": physical,
+        "nominal_spare": nominal,
+        "effective_spare": effective,
+        "held_pages": held,
+        "requests": now.requests,
+        "reads": now.reads,
+        "writes": now.writes,
+        "discards": now.discards,
+        "flushes": now.flushes,
+        "write_zeroes": now.write_zeroes,
+        "zone_requests": now.zone,
+        "unknown_requests": now.unknown,
+        "zero_length": now.zero_length,
+        "bytes_written": now.bytes_written,
+        "host_programs": host,
+        "partial_pages": now.partial,
+        "rmw_pages": now.rmw,
+        "gc_programs": copied,
+        "programs": host + copied,
+        "prefill_programs": now.prefill,
+        "erases": now.erases,
+        "prefill_erases": now.prefill_erases,
+        "erases_min": blocks.erases.min(),
+        "erases_mean": blocks.erases.mean(),
+        "erases_max": blocks.erases.max(),
+        "erases_std": blocks.erases.std(),
+        "trimmed_pages": now.trimmed,
+        "mapped_pages": now.mapped,
+        "mapped_at_gc": now.mapped_at_picks / picks if picks else -1,
+        "pages_read": now.pages_read,
+        "unmapped_read": now.unmapped_read,
+        "wa": (host + copied) / host if host else -1,
+        "steady": since is not None,
+        "steady_since": -1 if since is None else since * int(now.round_pages),
+        "wa_steady": -1 if since is None else amplification[since:].mean(),
+        "wa_theory": _or_null(write_amplification(blocks.victim, nominal, drive.pages, blocks.choices)),
+        "wa_theory_effective": _or_null(write_amplification(blocks.victim, effective, drive.pages, blocks.choices)),
+        "state_bytes": state_bytes(drive),
+    }
+    row = empty(FtlSummary, 1)
+    for name, column in row._asdict().items():
+        column[0] = values[name]
+    return row
+
+
+def _or_null(amplification: float | None) -> float:
+    return -1.0 if amplification is None else amplification

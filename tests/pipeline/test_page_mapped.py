@@ -1,0 +1,415 @@
+import re
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.ftl.drive import BrokenLawError, Frontiers, blocks_for, check_laws, fill, new_drive, state_bytes
+from pipeline.ftl.page_mapped import STAGE, Config, Layout, Prefill, Zeroes, by_volume
+from pipeline.ftl.replay import FtlWindows, Request
+from pipeline.ftl.summary import FtlSummary, steady_since
+from pipeline.ftl.theory import write_amplification
+from pipeline.ftl.victim import Victim
+from tests.reference import ftl as reference
+from traces.config import configured, plain, spelled, to_json, to_toml
+from traces.errors import ConfigError, TraceError
+from traces.store import TraceInfo, Volume
+from traces.table import arrays, empty, frame
+
+pytestmark = pytest.mark.kernels
+
+PAGE = 512
+Rows = list[tuple[int, int, int, int, int]]
+
+
+def trace(rows: Rows) -> pl.DataFrame:
+    schema = {"at": pl.UInt64, "op": pl.UInt8, "volume": pl.UInt32, "offset": pl.UInt64, "length": pl.UInt64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def told(rows: Rows) -> TraceInfo:
+    extents = dict.fromkeys(range(max((r[2] for r in rows), default=0) + 1), 0)
+    for _, op, volume, offset, length in rows:
+        if op in (0, 1, 2, 4):
+            extents[volume] = max(extents[volume], offset + length)
+    span = rows[-1][0] if rows else 0
+    return TraceInfo(
+        format="test", rows=len(rows), span=span, volumes=[Volume(name="", extent=e) for e in extents.values()]
+    )
+
+
+def fitted(config: Config, rows: Rows) -> Config:
+    return STAGE.fit(config, told(rows), lambda: [trace(rows)])
+
+
+def replayed(config: Config, *batches: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The windows and the summaries."""
+    out = [frame(empty(FtlWindows, 0))]
+    summaries: list[pl.DataFrame] = []
+    for rows in STAGE.run(batches, config):
+        (summaries if isinstance(rows, FtlSummary) else out).append(frame(rows))
+    return pl.concat(out), pl.concat(summaries) if summaries else pl.DataFrame()
+
+
+def plainly(config: Config, rows: Rows) -> reference.Replay:
+    volumes = {}
+    for volume in {row[2] for row in rows}:
+        drive = reference.PageMapped(
+            config.blocks(volume),
+            config.block_pages,
+            config.logical(volume),
+            victim=spelled(config.victim),
+            choices=config.choices,
+            window=config.window_blocks,
+            frontiers=spelled(config.frontiers),
+            reserve=config.reserve,
+            seed=config.seed + volume,
+        )
+        compact, zeroes = config.layout == Layout.COMPACT, config.write_zeroes == Zeroes.PROGRAM
+        volumes[volume] = reference.Volume(drive, config.page, compact, zeroes)
+    out = reference.Replay(volumes, config.window, spelled(config.prefill))
+    out.replay(rows)
+    return out
+
+
+@st.composite
+def requests(draw: st.DrawFn, most: int = 250) -> Rows:
+    """Requests of up to three volumes, most of them small overwrites; long enough for collection to begin."""
+    extent = PAGE * draw(st.integers(8, 60))
+    seed = draw(st.integers(0, 1 << 32))
+    volumes, weights = (
+        draw(st.integers(1, 3)),
+        draw(st.sampled_from([(2, 12, 1, 1, 1, 1), (1, 30, 0, 0, 0, 0), (1, 8, 4, 1, 4, 1)])),
+    )
+    chance = np.random.default_rng(seed)
+    at, out = 0, []
+    for _ in range(draw(st.integers(0, most))):
+        at += int(chance.choice([0, 1, 3, 40]))
+        op = int(
+            chance.choice([0, 1, 2, 3, 4, int(chance.choice([5, 9, 11, 77, 255]))], p=np.array(weights) / sum(weights))
+        )
+        offset = int(chance.integers(0, extent))
+        length = int(
+            min(chance.choice([0, 100, PAGE, 2 * PAGE, 5 * PAGE], p=[0.03, 0.07, 0.6, 0.2, 0.1]), extent - offset)
+        )
+        if chance.random() < 0.7:
+            offset, length = offset // PAGE * PAGE, length // PAGE * PAGE
+        out.append((at, op, int(chance.integers(0, volumes)), offset, length))
+    return out
+
+
+configs = st.builds(
+    Config,
+    page=st.just(PAGE),
+    block_pages=st.sampled_from([2, 3, 4, 8, 70]),
+    spare=st.sampled_from([0.12, 0.3, 0.6]),
+    layout=st.sampled_from(Layout),
+    victim=st.sampled_from(Victim),
+    choices=st.integers(1, 4),
+    window_blocks=st.integers(1, 12),
+    frontiers=st.sampled_from(Frontiers),
+    reserve=st.integers(1, 2),
+    prefill=st.sampled_from(Prefill),
+    write_zeroes=st.sampled_from(Zeroes),
+    window=st.sampled_from([1, 25, 1000]),
+    seed=st.integers(0, 1 << 40),
+)
+
+
+@settings(deadline=None, max_examples=120)
+@given(configs, requests())
+def test_page_mapped__is_the_reference(config: Config, rows: Rows) -> None:
+    config = fitted(config, rows)
+    windows, summaries = replayed(config, trace(rows))
+    want = plainly(config, rows)
+    assert windows.rows() == want.windows()
+    for have, expected in zip(summaries.to_dicts(), want.summaries(), strict=True):
+        assert {name: have[name] for name in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("victim", Victim, ids=spelled)
+@pytest.mark.parametrize("frontiers", Frontiers, ids=spelled)
+def test_page_mapped__is_the_reference_where_much_is_collected(victim: Victim, frontiers: Frontiers) -> None:
+    chance = np.random.default_rng(victim)
+    pages = chance.permutation(400)[(chance.random(4000) ** 3 * 400).astype(int)]
+    rows = [(i, 2 if i % 7 == 0 else 1, 0, int(page) * PAGE, PAGE) for i, page in enumerate(pages)]
+    config = Config(page=PAGE, block_pages=8, victim=victim, frontiers=frontiers, window_blocks=9, choices=3, window=50)
+    config = fitted(replace(config, capacity=(400 * PAGE,)), rows)
+    windows, summaries = replayed(config, trace(rows))
+    want = plainly(config, rows)
+    assert windows.rows() == want.windows()
+    assert summaries["gc_programs"][0] == want.summaries()[0]["gc_programs"] > 1000
+
+
+@settings(deadline=None, max_examples=60)
+@given(configs, requests(), st.lists(st.integers(0, 250), max_size=3))
+def test_page_mapped__cutting_the_trace_changes_nothing(config: Config, rows: Rows, cuts: list[int]) -> None:
+    config = fitted(config, rows)
+    whole = trace(rows)
+    edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
+    parts = [whole[start:stop] for start, stop in pairwise(edges)]
+    for have, want in zip(replayed(config, *parts), replayed(config, whole), strict=True):
+        assert have.equals(want)
+
+
+@settings(deadline=None, max_examples=40)
+@given(configs, requests())
+def test_page_mapped__sums_of_the_windows_are_the_summary(config: Config, rows: Rows) -> None:
+    windows, summaries = replayed(fitted(config, rows), trace(rows))
+    for have in summaries.iter_rows(named=True):
+        mine = windows.filter(pl.col("volume") == have["volume"])
+        for column in ("requests", "host_programs", "gc_programs", "erases", "pages_read", "trimmed_pages"):
+            assert mine[column].sum() == have[column]
+        assert mine["mapped_pages"][-1] == have["mapped_pages"]
+        by_op = ("reads", "writes", "discards", "flushes", "write_zeroes", "zone_requests", "unknown_requests")
+        assert sum(have[op] for op in by_op) == have["requests"]
+    assert windows["requests"].sum() == len(rows)
+
+
+def test_page_mapped__sequential_overwrite_amplifies_nothing() -> None:
+    rows = [(i, 1, 0, i % 64 * 8 * PAGE, 8 * PAGE) for i in range(64 * 20)]
+    config = fitted(Config(page=PAGE, block_pages=16, spare=0.1), rows)
+    have = replayed(config, trace(rows))[1].row(0, named=True)
+    assert (have["wa"], have["steady"], have["wa_steady"]) == (1.0, True, 1.0)
+    assert have["erases"] > 500
+    assert have["erases_max"] - have["erases_min"] <= 1
+
+
+def test_page_mapped__compact_numbers_pages_by_first_write() -> None:
+    far = 1 << 40
+    rows = [(0, 1, 0, far, PAGE), (1, 1, 0, 0, PAGE), (2, 1, 0, far, PAGE), (3, 0, 0, far // 2, PAGE)]
+    config = fitted(Config(page=PAGE, block_pages=4, spare=0.5, prefill=Prefill.NONE), rows)
+    assert config.capacity == (far + PAGE,)
+    assert config.footprint[0] < 64 * PAGE
+    have = replayed(config, trace(rows))[1].row(0, named=True)
+    assert (have["host_programs"], have["mapped_pages"], have["unmapped_read"]) == (3, 2, 1)
+
+
+def test_page_mapped__counts_partial_pages() -> None:
+    rows = [
+        (0, 1, 0, 100, 50),  # inside one page, never written
+        (1, 1, 0, PAGE - 1, 2),  # the ends of two pages, the first mapped
+        (2, 2, 0, 1, 2 * PAGE),  # one whole page: the second
+        (3, 4, 0, 0, 10),  # zeroes into a mapped page
+        (4, 0, 0, 0, 3 * PAGE),
+        (5, 1, 0, 0, 0),
+    ]
+    config = fitted(Config(page=PAGE, block_pages=4, spare=0.5, prefill=Prefill.NONE, layout=Layout.DIRECT), rows)
+    have = replayed(config, trace(rows))[1].row(0, named=True)
+    names = (
+        "host_programs",
+        "partial_pages",
+        "rmw_pages",
+        "trimmed_pages",
+        "pages_read",
+        "unmapped_read",
+        "zero_length",
+    )
+    assert [have[name] for name in names] == [4, 4, 2, 1, 3, 2, 1]
+
+
+def test_page_mapped__keeps_volumes_apart() -> None:
+    rows = [(i, 1, i % 3, i // 3 % 40 * PAGE, PAGE) for i in range(3000)]
+    config = fitted(Config(page=PAGE, block_pages=4, spare=0.3, window=100), rows)
+    together = replayed(config, trace(rows))[1]
+    for volume in range(3):
+        alone = replayed(config, trace([row for row in rows if row[2] == volume]))[1]
+        assert alone.equals(together.filter(pl.col("volume") == volume))
+
+
+def test_page_mapped__same_seed_same_rows() -> None:
+    rows = [(i, 1, 0, i * 7919 % 500 * PAGE, PAGE) for i in range(4000)]
+    first, again, other = (
+        replayed(fitted(Config(page=PAGE, block_pages=8, spare=0.2, victim=Victim.RANDOM, seed=s), rows), trace(rows))[
+            1
+        ]
+        for s in (5, 5, 6)
+    )
+    assert first.equals(again)
+    assert first["gc_programs"][0] != other["gc_programs"][0]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            (9, 1, 1, 4000, 97),
+            r"block row 3: offset 4000 \+ length 97 = 4097 is past the end of volume 1, whose .* 4096 bytes",
+        ),
+        ((9, 2, 0, 0, 8193), "length 8193 = 8193 is past the end of volume 0"),
+        ((9, 0, 0, (1 << 64) - 1, 9), "is past the end of volume 0"),
+        ((9, 1, 2, 0, 1), "block row 3: volume 2 is beyond the 2 volumes"),
+        ((0, 1, 0, 0, 1), "block row 3: at 0 is before the row that precedes it"),
+    ],
+)
+def test_page_mapped__refuses_rows(row: tuple[int, int, int, int, int], message: str) -> None:
+    config = Config(page=PAGE, block_pages=2, spare=0.5, layout=Layout.DIRECT, capacity=(8192, 4096), window=10)
+    good = [(0, 1, 0, 0, 100), (1, 3, 0, 1 << 60, 9), (2, 255, 1, 1 << 60, 9)]
+    with pytest.raises(TraceError, match=message):
+        replayed(config, trace(good[:2]), trace([good[2], row]))
+
+
+def test_page_mapped__refuses_more_data_than_the_footprint() -> None:
+    config = Config(page=PAGE, block_pages=2, spare=0.5, capacity=(1 << 30,), footprint=(8 * PAGE,), window=10)
+    rows = [(i, 1, 0, i * 4096, PAGE) for i in range(9)]
+    with pytest.raises(
+        TraceError, match=r"the write at 32768 \(volume 0, 8 ns\) needs more pages than the footprint of 8"
+    ):
+        replayed(config, trace(rows))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"page": "3000"}, "page must be a power of two"),
+        ({"spare": 1}, "spare"),
+        ({"victim": "gredy"}, "did you mean 'greedy'"),
+        ({"layout": "direct", "footprint": "1MiB"}, "footprint is for the compact layout"),
+        ({"layout": "direct", "capacity": "32TiB"}, "must have 1 to 4294967295 pages"),
+        ({"footprint": ["1MiB"], "capacity": ["1MiB", "2MiB"]}, "capacity names 2 volumes, footprint 1"),
+        ({"reserve": 0}, "reserve"),
+        ({"spares": 0.2}, "unknown key 'spares'"),
+    ],
+)
+def test_config__refuses(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        configured(Config, given)
+
+
+@pytest.mark.parametrize("frontiers", ["one", "separate"])
+@pytest.mark.parametrize("pages", [640, 655, 1])
+def test_config__names_the_smallest_spare_that_works(frontiers: str, pages: int) -> None:
+    settings = {"layout": "direct", "capacity": pages * 4096, "reserve": 2, "frontiers": frontiers}
+    with pytest.raises(ConfigError, match="is too small for volume 0") as refused:
+        configured(Config, settings | {"spare": 0.001})
+    found = re.search(r"works is ([0-9.]+)", str(refused.value))
+    assert found
+    least = float(found[1])
+    with pytest.raises(ConfigError):
+        configured(Config, settings | {"spare": least - 3e-6})
+    config = configured(Config, settings | {"spare": least, "window": "1us"})
+    rows = [(i, 1, 0, i * 7919 % pages * 4096, 4096) for i in range(3000)]
+    assert replayed(config, trace(rows))[1]["erases"][0] > 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(configs, requests(most=30))
+def test_config__survives_toml_and_json(config: Config, rows: Rows) -> None:
+    import json
+    import tomllib
+
+    for each in (config, fitted(config, rows)):
+        assert configured(Config, plain(each)) == each
+        assert configured(Config, json.loads(to_json(each))) == each
+        assert configured(Config, tomllib.loads(to_toml(each))) == each
+
+
+def test_fit__settles_what_the_trace_decides() -> None:
+    rows = [(i * 1000, 1, i % 2, i % 50 * 4096, 4096) for i in range(3001)]
+    direct = fitted(Config(spare=0.5, block_pages=8, layout=Layout.DIRECT), rows)
+    assert direct.capacity == (49 * 4096, 50 * 4096)
+    assert direct.window == 20_000
+    compact = fitted(Config(spare=0.5, block_pages=8), rows)
+    assert compact.footprint == (25 * 4096, 25 * 4096)
+    assert fitted(compact, rows) == compact
+    bare = STAGE.fit(Config(spare=0.5, block_pages=8), TraceInfo(format="x", span=3_000_000), lambda: [trace(rows)])
+    assert bare == compact
+    scalar = fitted(Config(spare=0.5, block_pages=8, footprint=(1 << 20,)), rows)
+    assert scalar.footprint == (1 << 20, 1 << 20)
+
+
+def test_fit__gives_small_volumes_what_the_spare_needs() -> None:
+    rows = [(i, 1, 0, 0, 4096) for i in range(500)]
+    for layout in Layout:
+        config = fitted(Config(layout=layout), rows)
+        assert config.logical(0) == 1701
+        assert replayed(config, trace(rows))[1]["host_programs"][0] == 500
+
+
+def test_fit__refuses() -> None:
+    rows = [(0, 1, 0, 0, 4096), (1, 1, 1, 0, 4096)]
+    with pytest.raises(ConfigError, match="capacity: 3 values for the trace's 2 volumes"):
+        fitted(Config(capacity=(4096, 4096, 4096)), rows)
+    with pytest.raises(ConfigError, match="must be settled by the trace"):
+        replayed(Config(), trace(rows))
+    info = told(rows)
+    info.volumes[1].extent = 0
+    with pytest.raises(TraceError, match="a write ends at 36864, past the 0 bytes"):
+        STAGE.fit(Config(), info, lambda: [trace([*rows[:1], (1, 1, 1, 0, 4096 * 9)]), trace(rows)])
+
+
+def test_page_mapped__takes_an_empty_trace() -> None:
+    config = fitted(Config(), [])
+    windows, summaries = replayed(config, trace([]))
+    assert (windows.height, summaries.height) == (0, 0)
+
+
+def test_drive__state_is_small() -> None:
+    for pages in (16, 64, 256):
+        blocks = blocks_for(1 << 16, pages, 0.07, 1, Frontiers.ONE)
+        drive = _drive(1 << 16, blocks, pages, victim=Victim.COST_BENEFIT)
+        assert state_bytes(drive) <= 12 * blocks * pages
+
+
+def _drive(logical: int, blocks: int, pages: int, victim: Victim = Victim.GREEDY) -> Any:
+    return new_drive(
+        logical,
+        blocks,
+        pages,
+        page=4096,
+        reserve=1,
+        frontiers=Frontiers.ONE,
+        victim=victim,
+        choices=1,
+        window=1,
+        seed=0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("break_it", "law"),
+    [
+        (lambda d: d.tally[0].__setattr__("gc", 1), "X1"),
+        (lambda d: d.blocks.erases.__setitem__(3, 9), "X2"),
+        (lambda d: d.blocks.valid.__setitem__(0, 3), "sum of validity counts"),
+        (lambda d: d.where.__setitem__(5, 0), "recount of the map"),
+        (lambda d: d.where.__setitem__(5, d.where[6]), "not answer"),
+        (lambda d: d.counts.__setitem__(0, 0), "not answer"),
+    ],
+)
+def test_laws__a_broken_one_is_told(break_it: Any, law: str) -> None:
+    drive = _drive(1 << 12, 80, 64)
+    fill(drive, 0)
+    check_laws(drive)
+    break_it(drive)
+    with pytest.raises(BrokenLawError, match=law):
+        check_laws(drive)
+
+
+def test_by_volume__keeps_order() -> None:
+    rows = arrays(Request, trace([(i, 1, i * 7 % 5, i, 1) for i in range(100)]))
+    parts = dict(by_volume(rows))
+    assert list(parts) == [0, 1, 2, 3, 4]
+    for volume, part in parts.items():
+        assert set(part.volume) == {volume}
+        assert list(part.at) == sorted(part.at)
+
+
+def test_steady_since__finds_the_end_of_the_rise() -> None:
+    chance = np.random.default_rng(1)
+    rise = np.concatenate([np.linspace(1, 3, 20), np.full(60, 3.0)]) + chance.normal(0, 0.01, 80)
+    assert 18 <= (steady_since(rise) or 0) <= 40
+    assert steady_since(np.linspace(1, 3, 80)) is None
+    assert steady_since(np.ones(7)) is None
+    assert steady_since(np.ones(8)) == 0
+
+
+def test_theory_has_nothing_for_others() -> None:
+    assert write_amplification(Victim.COST_BENEFIT, 0.2, 64, 1) is None
+    assert write_amplification(Victim.WINDOWED, 0.2, 64, 1) is None
+    assert write_amplification(Victim.GREEDY, 0.0, 64, 1) is None
