@@ -21,7 +21,6 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-from pipeline.ftl.lean import inline_lean_kernel, lean_kernel
 from pipeline.ftl.victim import (
     Blocks,
     Phase,
@@ -35,7 +34,7 @@ from pipeline.ftl.victim import (
     pick,
     take_erased,
 )
-from traces.kernel import prefetch
+from traces.kernel import inline_lean_kernel, lean_kernel, prefetch
 
 HOST, COLLECTOR = 0, 1
 ROUNDS = 256  # write amplification is kept for so many equal shares of the host's writes at most

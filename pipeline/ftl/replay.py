@@ -5,9 +5,9 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from pipeline.ftl.drive import Drive, ask_for, trim_page, write_page
-from pipeline.ftl.lean import inline_lean_kernel, lean_kernel
 from pipeline.ftl.victim import Whole
 from traces.block import Op
+from traces.kernel import inline_lean_kernel, lean_kernel
 from traces.table import F64, I64, U8, U32, U64, Unknown
 
 FAR, NEAR = 24, 12  # requests ahead: where a page is mapped; the books of the block that holds it

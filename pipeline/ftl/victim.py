@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ftl.lean import inline_lean_kernel, lean_kernel
+from traces.kernel import inline_lean_kernel, lean_kernel
 
 NONE = -1
 Whole = int | np.integer[Any]
