@@ -159,7 +159,9 @@ _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 def _told_of(hint: Any) -> tuple[str, str]:
     """Bounds and sentence of a field. The JSON Schema of a validated type (`Bytes`) has lost its bounds."""
-    infos = [mark for mark in get_args(hint)[1:] if isinstance(mark, FieldInfo)] if get_origin(hint) is Annotated else []
+    infos = (
+        [mark for mark in get_args(hint)[1:] if isinstance(mark, FieldInfo)] if get_origin(hint) is Annotated else []
+    )
     bounds = [
         f"{sign} {getattr(mark, word)}"
         for info in infos

@@ -20,7 +20,7 @@ from traces.block import Block
 from traces.code import code_hash
 from traces.errors import TraceError, nearest
 from traces.formats import FORMATS
-from traces.formats.inputs import Input, inputs, told
+from traces.formats.inputs import Input, apart, inputs, told, unpacked
 from traces.formats.reader import Format, Options, Report
 from traces.order import HELD, Disorder, Moves, in_time_order, merged, sorted_on_disk
 from traces.store import Source, Store, TraceInfo, TraceWriter, check_name, part
@@ -33,7 +33,6 @@ MERGED_AT_ONCE = 16  # files read side by side; more are sorted on disk
 _MINIMUM_HELD = 1 << 14  # rows held back of each of several files
 
 _PER_CPU = re.compile(r"(?P<base>.+)\.blktrace\.\d+$")
-_PACKED = {".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz"}
 _PLAIN = {".csv", ".txt", ".log", ".trace", ".iolog", ".vscsi", ".bin", ".tsv", ".dat"}
 
 
@@ -96,9 +95,7 @@ def grouped(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Trace name to its files: per-CPU files that share a base together, any other file alone."""
     groups: dict[str, list[Path]] = {}
     for path in paths:
-        plain = path.name
-        while Path(plain).suffix.lower() in _PACKED:
-            plain = Path(plain).stem
+        plain = unpacked(path.name)
         if cpu := _PER_CPU.match(plain):
             groups.setdefault(cpu["base"], []).append(path)
             continue
@@ -112,15 +109,15 @@ def grouped(paths: Sequence[Path]) -> dict[str, list[Path]]:
     return groups
 
 
-def detect(source: Input, declared: str | None, options: Options) -> tuple[Format, str]:
-    """The format of a source and why; TraceError with the candidates where it is not clear."""
+def detect(sources: Sequence[Input], declared: str | None, options: Options) -> tuple[Format, str]:
+    """The format of a trace and why, by the first file that is not empty; TraceError where it is not clear."""
     if options.columns and declared in (None, "delimited"):
         return FORMATS["delimited"], f"declared: {options.columns}"
     if declared is not None:
         if declared not in FORMATS:
             raise TraceError(f"unknown format '{declared}'{nearest(declared, FORMATS)}")
         return FORMATS[declared], "declared"
-    head = source.head()
+    source, head = next(((each, head) for each in sources if (head := each.head())), (sources[0], b""))
     if not head:
         raise TraceError(f"{source.name}: the file is empty")
     reasons = {name: why for name, each in FORMATS.items() if (why := each.sniff(source.name, head))}
@@ -175,9 +172,13 @@ def _ingest_one(
         read += more
         tell(read)
 
-    streams = [each for path in files for each in inputs(path, count)]
+    streams = apart([each for path in files for each in inputs(path, count)])
     read = 0
-    found, reason = detect(streams[0], declared, options)
+    found, reason = detect(streams, declared, options)
+    for key, value in (("action", options.action != Options().action), ("columns", options.columns)):
+        if value and key not in found.declares:
+            takers = " and ".join(name for name, each in FORMATS.items() if key in each.declares)
+            raise TraceError(f"--{key} means something to {takers} alone, and {streams[0].name} is {found.name}")
     info = TraceInfo(
         format=found.name,
         reason=f"{reason}; {len(streams)} files" if len(streams) > 1 else reason,

@@ -267,14 +267,15 @@ class Store:
 
     def sweep(self) -> int:
         """Remove what killed writers left behind; how many things that was."""
-        swept = 0
-        for part in self.root.glob("**/.part-*"):
-            pid = part.name.split("-")[1]
-            if pid.isdigit() and _alive(int(pid)):
-                continue
+        left = self.leftovers()
+        for part in left:
             shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink(missing_ok=True)
-            swept += 1
-        return swept
+        return len(left)
+
+    def leftovers(self) -> list[Path]:
+        """What killed writers left behind: files and folders that no query sees."""
+        found = [(part, part.name.split("-")[1]) for part in self.root.glob("**/.part-*")]
+        return [part for part, pid in found if not (pid.isdigit() and _alive(int(pid)))]
 
     def traces(self) -> list[tuple[str, str]]:
         """(kind, name) of every trace, sorted."""

@@ -15,7 +15,7 @@ from traces.ahead import ahead
 from traces.block import Block
 from traces.errors import StoreError, TraceError
 from traces.formats import FORMATS
-from traces.formats.reader import Options
+from traces.formats.reader import Action, Options
 from traces.ingest import Ingested, grouped, ingest
 from traces.order import sorted_on_disk
 from traces.store import Refused, Store, read
@@ -307,3 +307,35 @@ def test_memory__of_ids_is_dense(store: Store, tmp_path: Path) -> None:
     counts = np.bincount(rows(store, one)["volume"].to_numpy())
     assert len(one.info.volumes) == 3000
     assert set(counts) == {3}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(action=Action.QUEUE), "--action means something to blktrace and blkparse alone, .* is msr"),
+        (Options(columns="op=3,offset=4,length=5"), "--columns means something to delimited alone, .* is msr"),
+    ],
+)
+def test_options__that_mean_nothing_to_a_format_are_refused(
+    store: Store, tmp_path: Path, options: Options, message: str
+) -> None:
+    with pytest.raises(TraceError, match=message):
+        ingest(store, [written(tmp_path / "a.csv", msr_lines(3))], format="msr", options=options)
+
+
+def test_volumes__of_files_with_the_same_name_are_never_aliased(store: Store, tmp_path: Path) -> None:
+    paths = []
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        paths.append(written(tmp_path / folder / "same.txt", "0 R 0 512\n"))
+    one = ingest(store, paths, name="both", options=Options(columns="time=0,op=1,offset=2,length=3"))[0]
+    assert [v.name for v in one.info.volumes] == [str(path) for path in paths]
+
+
+def test_empty_files__beside_others_are_no_reason_to_refuse_a_recording(
+    store: Store, shared: Path, tmp_path: Path
+) -> None:
+    source = shared / "captures/B_nvme/blktrace/delete_fstrim.blktrace.1"
+    (tmp_path / "x.blktrace.0").touch()
+    (tmp_path / "x.blktrace.1").write_bytes(source.read_bytes())
+    assert ingest(store, [tmp_path / "x.blktrace.0", tmp_path / "x.blktrace.1"])[0].info.rows > 0

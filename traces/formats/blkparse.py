@@ -200,4 +200,11 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
     yield from requests.rest()
 
 
-FORMAT = Format(name="blkparse", kind="block", doc="blkparse text, default format", sniff=_sniff, read=_read)
+FORMAT = Format(
+    name="blkparse",
+    kind="block",
+    doc="blkparse text, default format",
+    sniff=_sniff,
+    read=_read,
+    declares=frozenset({"action"}),
+)

@@ -344,4 +344,5 @@ FORMAT = Format(
     sniff=_sniff,
     read=_read,
     together=True,
+    declares=frozenset({"action"}),
 )

@@ -7,7 +7,6 @@ delimited text (MSR) are layouts with a name. Columns are counted from 0, or nam
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
 import numpy as np
 import polars as pl
@@ -105,7 +104,7 @@ def read_layout(source: Input, layout: Layout, report: Report) -> Iterator[pl.Da
         report.clock = "ordinal"
     else:
         report.clock = layout.time.kind
-    volumes = _Volumes(report, [at[f"volume {i}"] for i in range(len(layout.volume))], PurePath(source.name).name)
+    volumes = _Volumes(report, [at[f"volume {i}"] for i in range(len(layout.volume))], source.label)
     operations = _Operations(layout, report, at.get("op"))
     ordinal = 0
     with source.open() as stream:
@@ -341,4 +340,5 @@ FORMAT = Format(
     doc="any delimited text through --columns",
     sniff=lambda name, head: None,  # its columns must be declared
     read=_read,
+    declares=frozenset({"columns"}),
 )

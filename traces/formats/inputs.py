@@ -11,10 +11,11 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from traces.errors import TraceError
 
 _MAGIC: dict[bytes, str] = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2"}
 _BROKEN = (EOFError, lzma.LZMAError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+PACKED = frozenset({".gz", ".zst", ".xz", ".bz2", ".zip", ".tar", ".tgz"})  # endings that say nothing of the content
 HEAD = 1 << 16
 
 
@@ -112,6 +114,11 @@ class Input:
     name: str
     member: str | None = None
     progress: Callable[[int], None] = _nobody  # is told how many bytes of the file were read since the last call
+    label: str = ""  # `unpacked` name, or the whole one where another input of the trace has the same
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", unpacked(self.name))
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
@@ -123,6 +130,14 @@ class Input:
         """The first 64 KiB of plain bytes, fewer where there are fewer."""
         with replace(self, progress=_nobody).open() as stream:
             return _full(stream, HEAD)
+
+
+def unpacked(name: str) -> str:
+    """A file's name without its folders and without the endings that compression gave it."""
+    plain = PurePath(name).name
+    while PurePath(plain).suffix.lower() in PACKED:
+        plain = PurePath(plain).stem
+    return plain
 
 
 def _full(stream: BinaryIO, size: int) -> bytes:
@@ -148,6 +163,12 @@ def told(path: Path, name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk, not the file's content
         raise TraceError(f"{name}: the compressed file is damaged or cut short ({error}); nothing was kept") from None
+
+
+def apart(sources: Sequence[Input]) -> list[Input]:
+    """The same inputs, those that share a label told apart by their whole names."""
+    labels = Counter(source.label for source in sources)
+    return [replace(each, label=each.name) if labels[each.label] > 1 else each for each in sources]
 
 
 def inputs(path: Path, progress: Callable[[int], None] = _nobody) -> list[Input]:

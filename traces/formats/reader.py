@@ -42,7 +42,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What the user declared about the source."""
+    """What the user declared about the source; `Format.declares` says to which formats it means something."""
 
     action: Action = Action.ISSUE  # blktrace, blkparse
     columns: str = ""  # delimited: a column mapping, see `traces.formats.delimited`
@@ -108,3 +108,4 @@ class Format:
     sniff: Callable[[str, bytes], str | None]
     read: Callable[[Sequence[Input], Options, Report], Iterator[pl.DataFrame]]
     together: bool = False
+    declares: frozenset[str] = frozenset()  # the `Options` that mean something to it

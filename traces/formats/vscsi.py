@@ -7,7 +7,6 @@ twin has the columns ``version,time,op,size,lbn``, its time in seconds. Source: 
 """
 
 from collections.abc import Iterator, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -123,7 +122,7 @@ def _read_one(source: Input, report: Report) -> Iterator[pl.DataFrame]:
                 report.note("commands that neither read, write, flush nor unmap", unknown)
                 extents = int(np.count_nonzero(rows["cmd"] == 0x42))
                 report.note("UNMAP commands, whose extents are not recorded", extents)
-                volume = report.volume(PurePath(source.name).name)
+                volume = report.volume(source.label)
                 yield _records(rows, volume, _latency(rows, report))
             offset += count * layout.itemsize
     if rest:
