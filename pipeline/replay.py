@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 
 from pipeline import STAGES
-from traces.code import code_hash
 from pipeline.stage import Stage
+from traces.code import code_hash
 from traces.config import configured, plain, to_json
 from traces.errors import ConfigError, TraceError, nearest
 from traces.store import KINDS, Runs, RunWriter, Store, TraceInfo, read, run_id

@@ -1,0 +1,29 @@
+"""Make a trace by a workload generator, as a flow."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import jobs
+from traces.ingest import Ingested
+from traces.store import Store
+
+
+@task(task_run_name="make {name}", cache_policy=NO_CACHE)
+def make(store: Path, workload: str, name: str, settings: dict[str, Any], replace: bool) -> Ingested:
+    """Make the trace and publish it."""
+    return jobs.generate(Store(store), workload, name=name, settings=settings, replace=replace)
+
+
+@flow(name="generate")
+def generate(
+    workload: str,
+    store: Path = Path("data"),
+    name: str | None = None,
+    settings: dict[str, Any] | None = None,
+    replace: bool = False,
+) -> Ingested:
+    """Make a trace by a workload generator: what ``strata generate`` does."""
+    return make(store, workload, name or workload, settings or {}, replace)

@@ -1,0 +1,188 @@
+"""What can be asked of Strata, as plain functions: no orchestrator, no terminal."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from flows.catalog import publish
+from pipeline.replay import Plan, Replayed, plan, replay
+from traces import workloads
+from traces.catalog import is_current
+from traces.config import plain
+from traces.errors import ConfigError, StrataError
+from traces.formats.reader import Options
+from traces.ingest import Ingested
+from traces.ingest import ingest as read_recordings
+from traces.store import Store
+
+Progress = Callable[[int, int], None]  # done, in all
+Settings = Mapping[str, Sequence[Any]]  # a configuration key and each value it is to take
+
+
+class Stopped(BaseException):
+    """Ends a run in a worker thread after an interrupt; no more an error than the interrupt itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What became of many replays, in the order of the settings."""
+
+    varied: tuple[str, ...]  # the keys that took more than one value
+    runs: list[Replayed]
+    failed: list[tuple[str, str]]  # settings of a run that could not be made, and why
+
+
+def nobody(done: int, total: int) -> None:
+    """Tell nobody how far a job has come."""
+
+
+def ingest(
+    store: Store,
+    paths: Sequence[Path],
+    *,
+    format: str | None = None,  # noqa: A002 - what the command line calls it
+    name: str | None = None,
+    options: Options | None = None,
+    replace: bool = False,
+    progress: Progress = nobody,
+) -> list[Ingested]:
+    """Read recordings into the store and publish; see `traces.ingest.ingest`. ``progress`` counts bytes."""
+    with _published(store):
+        return read_recordings(
+            store, paths, format=format, name=name, options=options, replace=replace, progress=progress
+        )
+
+
+def generate(
+    store: Store,
+    workload: str,
+    *,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    replace: bool = False,
+    progress: Progress = nobody,
+) -> Ingested:
+    """Make a trace by a workload generator and publish; see `traces.workloads.make`. ``progress`` counts rows."""
+    with _published(store):
+        return workloads.make(store, workload, name or workload, settings or {}, replace=replace, progress=progress)
+
+
+def combinations(settings: Settings) -> list[dict[str, Any]]:
+    """Every combination of the values, the last key varying fastest."""
+    if empty := [key for key, values in settings.items() if not values]:
+        raise ConfigError(f"{empty[0]}: no value was given")
+    return [dict(zip(settings, values, strict=True)) for values in product(*settings.values())]
+
+
+def plan_grid(store: Store, trace: str, stage: str, settings: Settings) -> list[Plan]:
+    """Settle every combination of the values before anything runs; two that settle alike are one run.
+
+    Raises ConfigError or TraceError for the first mistake in names, keys or bounds.
+    """
+    plans: dict[str, Plan] = {}
+    for each in combinations(settings):
+        settled = plan(store, trace, stage, each)
+        plans.setdefault(settled.run, settled)
+    return list(plans.values())
+
+
+def replay_grid(
+    store: Store,
+    trace: str,
+    stage: str,
+    settings: Settings,
+    *,
+    workers: int | None = None,
+    progress: Progress = nobody,
+) -> Grid:
+    """Replay a trace through a stage once for every combination of the values, side by side, and publish.
+
+    Runs that are kept already are not made again. A run that cannot be made (a trace that does not fit a drive) does
+    not stop the others. ``progress`` counts trace rows; ``workers`` is the number of threads (default: one a core).
+    """
+    plans = plan_grid(store, trace, stage, settings)
+    with _published(store):
+        outcomes = run_all(plans, workers=workers, progress=progress)
+    return grid(settings, plans, outcomes)
+
+
+def cores() -> int:
+    """Runs that go side by side unless told otherwise."""
+    return os.cpu_count() or 1
+
+
+def told(settings: Settings, each: Plan) -> str:
+    """What sets a run of a grid apart: ``spare=0.1, victim=greedy``; its id where nothing varies."""
+    config = plain(each.config)
+    varied = (f"{key}={config[key]}" for key, values in settings.items() if len(values) > 1)
+    return ", ".join(varied) or each.run[:8]
+
+
+def grid(settings: Settings, plans: Sequence[Plan], outcomes: Sequence[Replayed | StrataError]) -> Grid:
+    """Sort outcomes into runs and failures."""
+    varied = tuple(key for key, values in settings.items() if len(values) > 1)
+    failed = [
+        (told(settings, each), str(outcome))
+        for each, outcome in zip(plans, outcomes, strict=True)
+        if isinstance(outcome, StrataError)
+    ]
+    return Grid(varied=varied, runs=[o for o in outcomes if isinstance(o, Replayed)], failed=failed)
+
+
+def run_all(
+    plans: Sequence[Plan], *, workers: int | None = None, progress: Progress = nobody
+) -> list[Replayed | StrataError]:
+    """Make planned runs in threads (kernels let go of the interpreter); an outcome for each, in order.
+
+    An interrupt or an unexpected error ends every run after its batch, and none of those is kept.
+    """
+    lock, stop = threading.Lock(), threading.Event()
+    total, done = sum(each.info.rows for each in plans), 0
+
+    def tell(rows: int) -> None:
+        nonlocal done
+        if stop.is_set():
+            raise Stopped
+        with lock:
+            done += rows
+            progress(done, total)
+
+    def one(each: Plan) -> Replayed | StrataError:
+        try:
+            return replay(each, tell)
+        except StrataError as error:
+            tell(0)
+            return error
+
+    with ThreadPoolExecutor(workers or cores()) as pool:
+        futures = [pool.submit(one, each) for each in plans]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+@contextmanager
+def _published(store: Store) -> Iterator[None]:
+    """Publish what was kept inside, also where it ended in an error or an interrupt: what is kept is to be seen."""
+    try:
+        yield
+    except BaseException:
+        with suppress(StrataError):  # the first error is the one to tell
+            _publish(store)
+        raise
+    _publish(store)
+
+
+def _publish(store: Store) -> None:
+    if store.root.exists() and not is_current(store):
+        publish(store)

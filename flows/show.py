@@ -1,0 +1,289 @@
+"""What the verbs show: rows about traces, runs, stages, formats and generators."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flows.terminal import Output, bytes_text, span_text, text
+from traces.catalog import connect, is_current
+from traces.errors import StoreError, TraceError, nearest
+from traces.store import KINDS, Store, TraceInfo, read
+from traces.table import columns_of, name_of
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from flows.jobs import Grid
+    from pipeline.stage import Stage
+    from traces.ingest import Ingested
+
+Row = dict[str, Any]
+
+_REFUSED = 5  # refused rows that `ingest` prints
+
+
+def ready(out: Output) -> "duckdb.DuckDBPyConnection":
+    """The catalog, read-only; published first where it is missing or tells less than the store holds."""
+    store = out.store
+    if not store.root.exists():
+        raise StoreError(
+            f"no store at {store.root}: `strata ingest FILE` or `strata demo` makes one, --store names one"
+        )
+    if not is_current(store):
+        from flows.catalog import publish
+
+        try:
+            publish(store)
+        except StoreError as error:
+            if not store.catalog.exists():
+                raise
+            out.note(f"the catalog tells less than the store holds and cannot be made anew: {error}")
+    return connect(store)
+
+
+def rows(db: "duckdb.DuckDBPyConnection", sql: str, values: Sequence[Any] = ()) -> list[Row]:
+    """The answer to a query, a dict a row."""
+    answer = db.execute(sql, list(values))
+    names = [column[0] for column in answer.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+
+
+def trace_row(kind: str, name: str, info: TraceInfo) -> Row:
+    """A trace in a few words."""
+    return {
+        "trace": name,
+        "kind": kind,
+        "format": info.format,
+        "rows": info.rows,
+        "reads": info.total("reads"),
+        "writes": info.total("writes"),
+        "read": bytes_text(info.total("bytes_read")),
+        "written": bytes_text(info.total("bytes_written")),
+        "volumes": len(info.volumes),
+        "span": span_text(info.span),
+        "refused": info.refused,
+    }
+
+
+def trace_data(kind: str, name: str, info: TraceInfo) -> Row:
+    """All that is known of a trace."""
+    from dataclasses import asdict
+
+    return {"trace": name, **asdict(info), "kind": kind}
+
+
+def ingested(out: Output, made: Iterable["Ingested"]) -> None:
+    """What was read, refused and found odd."""
+    made = list(made)
+    if out.json:
+        out.document(
+            [
+                trace_data(each.kind, each.name, each.info)
+                | {"path": str(each.path), "fresh": each.fresh, "seconds": each.seconds}
+                for each in made
+            ]
+        )
+        return
+    for each in made:
+        info = each.info
+        speed = f" ({info.rows / each.seconds:,.0f} rows/s)" if each.fresh and each.seconds else ""
+        facts: Row = {
+            "trace": each.name if each.fresh else f"{each.name} (kept already: nothing was done)",
+            "format": f"{info.format}: {info.reason}" if info.reason else info.format,
+            "read": f"{info.rows:,} rows in {each.seconds:.2f} s{speed}" if each.fresh else f"{info.rows:,} rows",
+            "refused": f"{info.refused:,} rows",
+            "moved": f"{info.moved:,} rows stood after a later one",
+            "duplicated": f"{info.duplicated:,} rows repeat an earlier one (kept)",
+            "span": f"{span_text(info.span)}, clock {info.clock}",
+            "volumes": len(info.volumes),
+            "reads": f"{info.total('reads'):,} ({bytes_text(info.total('bytes_read'))})",
+            "writes": f"{info.total('writes'):,} ({bytes_text(info.total('bytes_written'))})",
+        }
+        others = info.total("requests") - info.total("reads") - info.total("writes")
+        facts |= {"others": f"{others:,}"} if others else {}
+        facts |= {"note" if i == 0 else " " * i: _note(n, c) for i, (n, c) in enumerate(info.notes.items())}
+        out.record(facts)
+        _refused(out, each.kind, each.name, info)
+        out.text("")
+
+
+def _note(sentence: str, count: int) -> str:
+    return f"{sentence} ({count:,} x)"
+
+
+def _refused(out: Output, kind: str, name: str, info: TraceInfo) -> None:
+    from traces.store import Refused
+
+    if not info.refused:
+        return
+    first = next(read(Refused, out.store.refused_path(kind, name), rows=_REFUSED)).head(_REFUSED)
+    out.table(first.to_dicts(), title="refused rows")
+    if info.refused > _REFUSED:
+        out.note(f"{info.refused - _REFUSED:,} more: strata sql \"FROM refused WHERE trace = '{name}'\"")
+
+
+def trace(out: Output, kind: str, name: str, first: int) -> None:
+    """One trace: what is known of it, its volumes, its first rows."""
+    store = out.store
+    info = store.info(kind, name)
+    head: list[Row] = []
+    if first:
+        head = next(read(KINDS[kind], store.trace_path(kind, name), rows=first)).head(first).to_dicts()
+    if out.json:
+        out.document(trace_data(kind, name, info) | {"first": head})
+        return
+    facts = trace_row(kind, name, info)
+    facts |= {"format": f"{info.format}: {info.reason}" if info.reason else info.format, "content": info.content}
+    facts |= {"moved": info.moved, "duplicated": info.duplicated, "clock": f"{info.clock}, began at {info.origin} ns"}
+    facts |= {"note" if i == 0 else " " * i: _note(n, c) for i, (n, c) in enumerate(info.notes.items())}
+    if info.options:
+        facts["asked"] = ", ".join(f"{key}={value}" for key, value in info.options.items() if value != "")
+    out.record(facts)
+    volumes = [
+        {
+            "volume": index,
+            "name": v.name,
+            "requests": v.requests,
+            "reads": v.reads,
+            "writes": v.writes,
+            "read": bytes_text(v.bytes_read),
+            "written": bytes_text(v.bytes_written),
+            "extent": bytes_text(v.extent),
+        }
+        for index, v in enumerate(info.volumes)
+    ]
+    out.text("")
+    out.table(volumes[:20], title="volumes")
+    if len(volumes) > 20:
+        out.note(f"{len(volumes) - 20:,} more: strata sql \"FROM volumes WHERE trace = '{name}'\"")
+    if info.sources:
+        out.text("")
+        out.table(
+            [{"file": s.file, "size": bytes_text(s.bytes), "sha256": s.sha256} for s in info.sources], title="sources"
+        )
+    if head:
+        out.text("")
+        out.table(head, title=f"first {len(head)} rows")
+
+
+def run(out: Output, wanted: str) -> None:
+    """One run, given by its id or the beginning of it: configuration and tables."""
+    with ready(out) as db:
+        found = rows(db, "SELECT * FROM runs WHERE starts_with(run, ?)", [wanted])
+        if len(found) != 1:
+            names = [name for _, name in out.store.traces()]
+            raise TraceError(
+                f"'{wanted}' begins the ids of {len(found)} runs; give more of it"
+                if found
+                else f"no trace and no run '{wanted}' in {out.root}{nearest(wanted, names)}"
+            )
+        import json
+
+        told = found[0]
+        told["config"] = json.loads(told["config"])
+        tables = rows(
+            db, "SELECT DISTINCT table_name FROM duckdb_columns() WHERE column_name = 'run' AND NOT internal ORDER BY 1"
+        )
+        counts = []
+        for name in (each["table_name"] for each in tables if each["table_name"] != "runs"):
+            count = rows(db, f"SELECT count(*) AS rows FROM {name} WHERE run = ?", [told["run"]])[0]["rows"]
+            if count:
+                counts.append({"table": name, "rows": count})
+    if out.json:
+        out.document(told | {"tables": counts})
+        return
+    config = told.pop("config")
+    out.record({key: value for key, value in told.items() if key != "began"})
+    out.text("")
+    out.table([{"key": key, "value": str(value)} for key, value in config.items()], title="configuration")
+    out.text("")
+    out.table(counts, title="tables")
+    if not out.quiet and counts:
+        out.note(f"strata sql \"FROM {counts[0]['table']} WHERE run = '{told['run']}'\"")
+
+
+def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
+    """The runs of a grid with the figures of the stage's summaries."""
+    summaries = [table for table in stage.writes if name_of(table).endswith("_summary")]
+    ids = [each.run for each in grid.runs]
+    with ready(out) as db:
+        marks = ", ".join("?" * len(ids))
+        found = {
+            name_of(table): rows(db, f"SELECT * FROM {name_of(table)} WHERE run IN ({marks})", ids) if ids else []
+            for table in summaries
+        }
+    if out.json:
+        out.document(
+            [
+                {
+                    "run": each.run,
+                    "trace": each.trace,
+                    "stage": each.stage,
+                    "config": each.config,
+                    "fresh": each.fresh,
+                    "seconds": each.seconds,
+                    "requests": each.requests,
+                    **{name: [row for row in found[name] if row["run"] == each.run] for name in found},
+                }
+                for each in grid.runs
+            ]
+        )
+        return
+    for table in summaries:
+        docs = {column.name: column.doc for column in columns_of(table)}
+        by_run = {run: [row for row in found[name_of(table)] if row["run"] == run] for run in ids}
+        if len(ids) == 1 and len(by_run[ids[0]]) == 1:
+            row = by_run[ids[0]][0]
+            out.table([{"figure": k, "value": text(v), "meaning": docs[k]} for k, v in row.items() if k in docs])
+            continue
+        several = [next(iter(docs))] if any(len(rows) > 1 for rows in by_run.values()) else []
+        shown: list[Row] = []
+        for each in grid.runs:
+            settings = {key: each.config[key] for key in grid.varied}
+            shown += [row | settings | {"run": each.run[:8]} for row in by_run[each.run]]
+        if shown:
+            _fitting(out, name_of(table), shown, ["run", *grid.varied, *several], list(docs))
+
+
+def _fitting(out: Output, name: str, shown: list[Row], always: list[str], columns: list[str]) -> None:
+    """As many figures as the terminal has room for: ratios before counts, what differs before what does not."""
+    figures = [key for key in columns if key not in always]
+
+    def width(key: str) -> int:
+        return max(len(key), *(len(text(row[key])) for row in shown)) + 3  # and what stands between columns
+
+    def rank(key: str) -> tuple[bool, bool, int]:
+        values = [row[key] for row in shown]
+        return len(set(map(str, values))) < 2, not any(isinstance(value, float) for value in values), width(key)
+
+    keep, room = set(), out.width - sum(width(key) for key in always)
+    for key in sorted(figures, key=rank):
+        if width(key) <= room:
+            keep.add(key)
+            room -= width(key)
+    out.table([{key: row[key] for key in [*always, *(key for key in figures if key in keep)]} for row in shown])
+    if hidden := len(figures) - len(keep):
+        out.note(f'{hidden} more figures: strata sql "FROM {name}"')
+
+
+def keys(config: type[Any]) -> list[Row]:
+    """The keys of a configuration."""
+    from traces.config import keys as keys_of
+
+    return [
+        {"key": key.name, "type": key.kind, "default": key.default, "bounds": key.bounds, "meaning": key.doc}
+        for key in keys_of(config)
+    ]
+
+
+def known(what: str, name: str, names: Mapping[str, Any]) -> Any:
+    """An entry of a registry; ConfigError with the nearest name."""
+    from traces.errors import ConfigError
+
+    if name not in names:
+        raise ConfigError(f"unknown {what} '{name}'{nearest(name, names)}")
+    return names[name]
+
+
+def trace_names(store: Store) -> list[Row]:
+    """Every trace of the store, a row each."""
+    return [trace_row(kind, name, store.info(kind, name)) for kind, name in store.traces()]

@@ -1,0 +1,214 @@
+"""What the command line prints: data alone on stdout, everything else on stderr.
+
+A table for people by default, JSON when asked. Nothing is cut to 80 columns in a pipe, and a progress bar is
+shown only on a terminal and only for what takes longer than a second.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from traces.store import Store
+
+Record = Mapping[str, Any]
+
+_PATIENCE = 1.0  # seconds before a progress bar appears
+_WIDE = 100_000  # columns of a "terminal" that is none
+
+
+class Output:
+    """Where a verb finds its store and says what it has to say."""
+
+    def __init__(self, root: Path, *, json: bool, quiet: bool, verbose: bool) -> None:
+        self.root, self.json, self.quiet, self.verbose = root, json, quiet, verbose
+
+    @property
+    def store(self) -> "Store":
+        """The store that the command is about."""
+        from traces.store import Store
+
+        return Store(self.root)
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; very many where stdout is none."""
+        return self._console().width
+
+    def records(self, records: Sequence[Record], shown: Sequence[Record] | None = None) -> None:
+        """Rows of data: as JSON in full, or as a table of ``shown`` (the records themselves if not given)."""
+        if self.json:
+            self.document([dict(record) for record in records])
+        else:
+            self.table(records if shown is None else shown)
+
+    def record(self, record: Record, shown: Record | None = None) -> None:
+        """One thing: as JSON, or a line a key."""
+        if self.json:
+            self.document(dict(record))
+            return
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        for key, value in (record if shown is None else shown).items():
+            table.add_row(f"[bold]{_safe(key)}[/]", _safe(text(value)))
+        self._print(table)
+
+    def table(self, records: Sequence[Record], title: str = "") -> None:
+        """A table for people; numbers to the right."""
+        from rich import box
+        from rich.table import Table
+
+        if not records:
+            return
+        if title and not self.quiet:
+            self._print(f"[bold]{_safe(title)}[/]")
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        names = list(dict.fromkeys(name for record in records for name in record))
+        for name in names:
+            right = any(isinstance(r.get(name), int | float) and not isinstance(r.get(name), bool) for r in records)
+            table.add_column(_safe(name), justify="right" if right else "left", overflow="fold")
+        for record in records:
+            table.add_row(*(_safe(text(record.get(name))) for name in names))
+        self._print(table)
+
+    def document(self, value: Any) -> None:
+        """JSON on stdout."""
+        sys.stdout.write(as_json(value) + "\n")
+
+    def text(self, line: str) -> None:
+        """A line of the answer on stdout, as it is."""
+        sys.stdout.write(line + "\n")
+
+    def note(self, line: str) -> None:
+        """Something beside the answer, on stderr."""
+        if not self.quiet:
+            self._console(stderr=True).print(_safe(line), style="dim" if sys.stderr.isatty() else None)
+
+    def error(self, line: str) -> None:
+        """What went wrong, on stderr."""
+        self._console(stderr=True).print(f"[red]error:[/] {_safe(line)}", soft_wrap=True)
+
+    @contextmanager
+    def progress(self, what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+        """A function to be told (done, in all), which draws a bar once that takes long; ``unit`` is bytes or rows."""
+        if self.quiet or not sys.stderr.isatty():
+            yield lambda done, total: None
+            return
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        amount = DownloadColumn(binary_units=True) if unit == "bytes" else MofNCompleteColumn()
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            amount,
+            TimeRemainingColumn(),
+            console=self._console(stderr=True),
+            transient=True,
+        )
+        began, task = time.monotonic(), bar.add_task(what, total=None)
+
+        def tell(done: int, total: int) -> None:
+            if not bar.live.is_started and time.monotonic() - began > _PATIENCE:
+                bar.start()
+            bar.update(task, completed=done, total=total)
+
+        try:
+            yield tell
+        finally:
+            bar.stop()
+
+    def waiting(self, what: str) -> Any:
+        """A context that turns a wheel on the terminal while something of unknown length goes on."""
+        if self.quiet or not sys.stderr.isatty():
+            return nullcontext()
+        return self._console(stderr=True).status(what)
+
+    def _print(self, what: Any) -> None:
+        """Something of rich's on stdout; without the blanks that fill the last column where that is no terminal."""
+        console = self._console()
+        if sys.stdout.isatty():
+            console.print(what)
+            return
+        with console.capture() as captured:
+            console.print(what)
+        sys.stdout.writelines(line.rstrip() + "\n" for line in captured.get().splitlines())
+
+    @staticmethod
+    def _console(*, stderr: bool = False) -> "Console":
+        from rich.console import Console
+
+        stream = sys.stderr if stderr else sys.stdout
+        if stream.isatty():
+            return Console(stderr=stderr, highlight=False)
+        return Console(stderr=stderr, highlight=False, width=_WIDE, no_color=True)
+
+
+def as_json(value: Any) -> str:
+    """Indented JSON; what is no JSON (dates, paths) as text, numbers that are not finite as null."""
+    return json.dumps(_finite(value), indent=2, default=str, ensure_ascii=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value
+
+
+def _safe(line: str) -> str:
+    """Text that rich prints as it is."""
+    return line.replace("[", "\\[")
+
+
+def text(value: Any) -> str:
+    """A value in a table's cell."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}" if value and not 1e-3 <= abs(value) < 1e6 else f"{value:,.4f}".rstrip("0").rstrip(".")
+    return str(value)
+
+
+def bytes_text(count: int) -> str:
+    """``1536`` as ``1.5 KiB``."""
+    size, units = float(count), ["B", "KiB", "MiB", "GiB", "TiB", "PiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        units.pop(0)
+    return f"{size:.0f} {units[0]}" if units[0] == "B" else f"{size:.1f} {units[0]}"
+
+
+def span_text(nanoseconds: int) -> str:
+    """A length of time in the unit that suits it."""
+    for unit, factor in (("d", 86400e9), ("h", 3600e9), ("min", 60e9), ("s", 1e9), ("ms", 1e6), ("us", 1e3)):
+        if nanoseconds >= factor:
+            return f"{nanoseconds / factor:.3g} {unit}"
+    return f"{nanoseconds} ns"
+
+
+def hush() -> None:
+    """Whoever read our output has gone: write the rest nowhere, without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,388 @@
+"""The command line: what it answers, where it prints it, how it ends."""
+
+import io
+import json
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from flows import doctor, jobs, terminal
+from flows.terminal import bytes_text, span_text, text
+from tests.flows.conftest import Strata, add_trace
+from traces.errors import StoreError
+from traces.store import Store, part
+
+MSR = "128166372003061629,hm,0,Read,8192,4096,151\n128166372013061629,hm,0,Write,4096,4096,151\nnot,a,row\n"
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "hm_0.csv"
+    path.write_text(MSR * 20)
+    return path
+
+
+def test_ingest_says_what_it_read_and_what_it_refused(strata: Strata, recording: Path) -> None:
+    done = strata("ingest", str(recording), "--format", "msr")
+    assert done.exit_code == 0, done.output
+    assert "40 rows" in done.stdout
+    assert "msr" in done.stdout
+    assert "refused rows" in done.stdout
+    assert "not,a,row" in done.stdout
+    assert "15 more" in done.stderr
+    again = strata("ingest", str(recording), "--format", "msr")
+    assert again.exit_code == 0
+    assert "kept already" in again.stdout
+    told = json.loads(strata("ingest", str(recording), "--format", "msr", "--json").stdout)
+    assert told[0]["trace"] == "hm_0"
+    assert told[0]["rows"] == 40
+    assert told[0]["refused"] == 20
+    assert not told[0]["fresh"]
+    listed = json.loads(strata("sql", "SELECT trace, rows FROM traces ORDER BY trace", "--json").stdout)
+    assert listed == [{"trace": "hm_0", "rows": 40}, {"trace": "small", "rows": 6}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ingest", "{tmp}/nowhere.csv"), "nowhere.csv"),
+        (("ingest", "{tmp}/empty.csv"), "empty"),
+        (("ingest", "{tmp}/empty.csv", "--format", "mrs"), "did you mean 'msr'?"),
+        (("ingest", "{tmp}/empty.csv", "--action", "X"), "unknown event 'X'"),
+        (("replay", "smal", "toy"), "did you mean 'small'?"),
+        (("replay", "{tmp}/empty.csv", "toy"), "is a recording, not a trace yet"),
+        (("replay", "small", "toi"), "did you mean 'toy'?"),
+        (("replay", "small", "toy", "--set", "scal=2"), "did you mean 'scale'?"),
+        (("replay", "small", "toy", "--set", "scale=200"), "scale: Input should be less than 100"),
+        (("replay", "small", "toy", "--set", "policy=greedi"), "did you mean 'greedy'?"),
+        (("replay", "small", "toy", "--set", "scale"), "KEY=VALUE"),
+        (("replay", "small", "toy", "--set", "scale=1,,2"), "between commas is missing"),
+        (("replay", "small", "toy", "--set", "scale=1", "--set", "scale=2"), "given twice"),
+        (("replay", "small", "toy", "--config", "{tmp}/nowhere.toml"), "No such file"),
+        (("replay", "small", "toy", "--config", "{tmp}/bad.toml"), "not TOML"),
+        (("stages", "toi"), "did you mean 'toy'?"),
+        (("workloads", "unifor"), "did you mean 'uniform'?"),
+        (("generate", "unifor"), "did you mean 'uniform'?"),
+        (("show", "smal"), "did you mean 'small'?"),
+        (("sql", "SELECT nothing FROM traces"), '"nothing" not found'),
+        (("sql", "SELEC 1"), "syntax error"),
+        (("sql", "  "), "empty"),
+        (("sql", "DROP TABLE runs"), "read-only"),
+    ],
+)
+def test_a_mistake_is_named_on_stderr_with_status_2(
+    strata: Strata, tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "bad.toml").write_text("scale = = 2")
+    done = strata(*(each.replace("{tmp}", str(tmp_path)) for each in arguments))
+    assert done.exit_code == 2, done.output
+    assert message in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stdout == ""
+    assert not list(tmp_path.glob("data/runs/*"))
+
+
+def test_one_replay_tells_every_figure_with_its_meaning(strata: Strata) -> None:
+    done = strata("replay", "small", "toy", "--set", "scale=2")
+    assert done.exit_code == 0, done.output
+    assert "ratio" in done.stdout
+    assert "writes x scale / requests" in done.stdout
+    assert "1.3333" in done.stdout
+
+
+def test_a_grid_runs_every_combination_once(strata: Strata, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text('scale = [1, 2.5]\npolicy = "greedy"\n')
+    arguments = ("replay", "small", "toy", "--config", str(tmp_path / "grid.toml"), "--set", "policy=greedy,fifo")
+    told = json.loads(strata(*arguments, "--json").stdout)
+    assert [(each["config"]["scale"], each["config"]["policy"]) for each in told] == [
+        (1.0, "greedy"),
+        (1.0, "fifo"),
+        (2.5, "greedy"),
+        (2.5, "fifo"),
+    ]
+    assert all(each["fresh"] and each["toy_summary"][0]["requests"] == 6 for each in told)
+    assert len(list(store.root.glob("runs/run=*"))) == 4
+    again = strata(*arguments)
+    assert "4 of 4 runs were kept already" in again.stderr
+    assert again.stdout.split()[:4] == ["run", "scale", "policy", "requests"]
+    more = strata("replay", "small", "toy", "--set", "scale=2.5,4")
+    assert "1 of 2 runs were kept already" in more.stderr
+
+
+def test_settings_that_come_to_the_same_are_one_run(strata: Strata) -> None:
+    told = json.loads(strata("replay", "small", "toy", "--set", "limit=0,6", "--json").stdout)
+    assert len(told) == 1
+
+
+def test_a_grid_is_checked_before_anything_runs(strata: Strata, store: Store) -> None:
+    done = strata("replay", "small", "toy", "--set", "scale=1,2,500")
+    assert done.exit_code == 2
+    assert "500" in done.stderr
+    assert not list(store.root.glob("runs/*"))
+
+
+def test_a_run_that_cannot_be_made_does_not_stop_the_others(strata: Strata) -> None:
+    done = strata("replay", "small", "toy", "--set", "limit=2,50")
+    assert done.exit_code == 2
+    assert "1 of 2 runs could not be made: limit=2: toy: 6 requests are more than limit = 2" in done.stderr
+    assert "0.6667" in done.stdout
+    assert json.loads(strata("sql", "SELECT count(*) AS n FROM toy_summary", "--json").stdout) == [{"n": 1}]
+
+
+def test_an_unexpected_error_ends_all_runs_and_is_one_line(
+    strata: Strata, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(todo: object, progress: object) -> None:
+        raise ZeroDivisionError("of nothing\nat all")
+
+    monkeypatch.setattr(jobs, "replay", broken)
+    done = strata("replay", "small", "toy", "--set", "scale=1,2")
+    assert done.exit_code == 1
+    assert done.stderr.strip() == "error: ZeroDivisionError: of nothing (--verbose tells where)"
+    with pytest.raises(ZeroDivisionError):
+        raise strata("replay", "small", "toy", "--verbose").exception or AssertionError
+
+
+def test_traces_are_listed_and_shown(strata: Strata, tmp_path: Path) -> None:
+    assert "small" in strata("traces").stdout
+    assert json.loads(strata("traces", "--json").stdout)[0]["notes"] == {"odd": 2}
+    shown = strata("show", "block/small", "--rows", "2").stdout
+    assert "first 2 rows" in shown
+    assert "odd (2 x)" in shown
+    assert "disk" in shown
+    told = json.loads(strata("--json", "show", "small", "--rows", "3").stdout)
+    assert [row["at"] for row in told["first"]] == [0, 1, 2]
+    nothing = strata("traces", where=tmp_path / "other")
+    assert nothing.exit_code == 0
+    assert nothing.stdout == ""
+    assert "no traces" in nothing.stderr
+    assert strata("traces", "-q", where=tmp_path / "other").stderr == ""
+
+
+def test_a_run_is_shown_by_the_beginning_of_its_id(strata: Strata) -> None:
+    told = json.loads(strata("replay", "small", "toy", "--set", "scale=1,2", "--json").stdout)
+    run = told[1]["run"]
+    shown = strata("show", run[:10])
+    assert "toy_summary" in shown.stdout
+    assert run in shown.stdout
+    whole = json.loads(strata("show", run, "--json").stdout)
+    assert whole["config"] == told[1]["config"]
+    assert whole["tables"] == [{"table": "toy_summary", "rows": 1}]
+    assert "begins the ids of 2 runs" in strata("show", "").stderr
+
+
+def test_stages_formats_and_workloads_are_listed_with_their_keys(strata: Strata) -> None:
+    assert "toy_summary" in strata("stages").stdout
+    keys = json.loads(strata("stages", "toy", "--json").stdout)
+    assert keys[0] == {
+        "key": "scale",
+        "type": "number",
+        "default": "1.0",
+        "bounds": "> 0, < 100",
+        "meaning": "what counts are multiplied with",
+    }
+    assert json.loads(strata("stages", "toy", "--schema").stdout)["properties"]["scale"]["exclusiveMaximum"] == 100
+    assert "msr" in strata("formats").stdout
+    assert "uniform" in strata("workloads").stdout
+    assert "requests" in strata("workloads", "uniform").stdout
+    assert "properties" in json.loads(strata("workloads", "uniform", "--schema").stdout)
+
+
+def test_sql_answers_as_a_table_csv_json_and_parquet(strata: Strata, tmp_path: Path) -> None:
+    query = 'SELECT "at", raw, latency, 0.5::DOUBLE AS half FROM block WHERE trace = \'small\' AND "at" < 2 ORDER BY 1'
+    assert strata("sql", query).stdout.split()[:4] == ["at", "raw", "latency", "half"]
+    assert strata("sql", query, "--csv").stdout == "at,raw,latency,half\n0,W,,0.5\n1,W,,0.5\n"
+    assert json.loads(strata("sql", query, "--json").stdout)[1] == {"at": 1, "raw": "W", "latency": None, "half": 0.5}
+    assert strata("sql", "--csv", stdin="SELECT 1 AS a").stdout == "a\n1\n"
+    assert strata("sql", "-", "--csv", stdin="SELECT 1 AS a").stdout == "a\n1\n"
+    out = tmp_path / "answer.parquet"
+    assert strata("sql", query, "--parquet", str(out)).exit_code == 0
+    assert pq.read_table(out).num_rows == 2
+    assert not part(out).exists()
+    nowhere = strata("sql", query, "--parquet", str(tmp_path / "no" / "answer.parquet"))
+    assert nowhere.exit_code == 2
+    assert "no rows (a)" in strata("sql", "SELECT 1 AS a WHERE false").stderr
+    long = strata("sql", "FROM range(2000)")
+    assert len(long.stdout.splitlines()) == 1002
+    assert "first 1,000 rows" in long.stderr
+    assert json.loads(strata("sql", "SELECT 'nan'::DOUBLE AS x, DATE '2024-01-02' AS d", "--json").stdout) == [
+        {"x": None, "d": "2024-01-02"}
+    ]
+
+
+def test_sql_sees_what_came_since_the_catalog_was_built(strata: Strata, store: Store) -> None:
+    count = ("sql", "SELECT count(*) AS n FROM traces", "--csv")
+    assert strata(*count).stdout == "n\n1\n"
+    add_trace(store, "another")
+    assert strata(*count).stdout == "n\n2\n"
+
+
+def test_sql_without_a_store_says_how_to_make_one(strata: Strata, tmp_path: Path) -> None:
+    done = strata("sql", "SELECT 1", where=tmp_path / "nowhere")
+    assert done.exit_code == 2
+    assert "no store at" in done.stderr
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_the_macros_answer(strata: Strata) -> None:
+    strata("replay", "small", "toy", "--set", "scale=1,2")
+    sql = "SELECT run_config(run, 'scale') AS s, run_config(run, 'nothing') AS n FROM runs ORDER BY s"
+    assert json.loads(strata("sql", sql, "--json").stdout) == [{"s": "1.0", "n": None}, {"s": "2.0", "n": None}]
+    sql = "SELECT key, value FROM run_settings() WHERE value <> '6' ORDER BY ALL"
+    assert len(json.loads(strata("sql", sql, "--json").stdout)) == 4
+    (window,) = json.loads(strata("sql", "FROM load('small')", "--json").stdout)
+    assert window == {"second": 0.0, "reads": 2, "writes": 4, "bytes_read": 8192, "bytes_written": 16384}
+    assert strata("sql", "FROM wa_curve('small')").exit_code == 0
+
+
+def test_op_name_names_every_operation(strata: Strata) -> None:
+    from traces.block import Op
+
+    told = json.loads(
+        strata("sql", f"SELECT op_name(o) AS n FROM unnest({[int(op) for op in Op]}) t(o)", "--json").stdout
+    )
+    assert [row["n"] for row in told] == [op.name.lower().replace("_", " ") for op in Op]
+
+
+def test_doctor_finds_what_is_wrong(
+    strata: Strata, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def findings(*arguments: str, where: Path | None = None) -> dict[str, tuple[str, str]]:
+        done = strata("doctor", "--json", *arguments, where=where)
+        told = {each["what"]: (each["state"], each["told"]) for each in json.loads(done.stdout)}
+        assert done.exit_code == int(any(state == "wrong" for state, _ in told.values())), done.output
+        return told
+
+    assert findings()["catalog"][0] == "odd"
+    assert findings("--rebuild")["catalog"] == ("ok", "current")
+    assert findings()["duckdb"][0] == "ok"
+    left = store.root / "runs" / ".part-999999999-run=a"
+    left.mkdir(parents=True)
+    assert findings()["leftovers"][0] == "odd"
+    assert findings("--sweep")["leftovers"][0] == "ok"
+    assert not left.exists()
+
+    moved = tmp_path / "moved"
+    store.root.rename(moved)
+    assert findings(where=moved)["catalog"][0] == "wrong"
+    assert findings("--rebuild", where=moved)["catalog"][0] == "ok"
+    (moved / "strata.duckdb").write_text("nonsense")
+    assert findings(where=moved)["catalog"][0] == "wrong"
+    (moved / "traces" / "block" / "bad.parquet").write_text("nonsense")
+    assert findings(where=moved)["trace bad"][0] == "wrong"
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    assert findings(where=moved)["prefect server"][0] == "wrong"
+    assert strata("doctor", "--rebuild", where=tmp_path / "nowhere").exit_code == 2
+
+
+def test_options_may_stand_before_or_after_the_verb(strata: Strata, store: Store) -> None:
+    assert strata("--json", "traces").stdout == strata("traces", "--json").stdout
+    assert strata("traces", "--json", "--store", str(store.root), where=store.root / "nowhere").stdout != "[]\n"
+    assert strata("--version").stdout.strip() == "0.1.0"
+
+
+def test_the_environment_names_the_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from flows.cli import app
+
+    monkeypatch.setenv("STRATA_STORE", str(store.root))
+    assert "small" in CliRunner().invoke(app, ["traces"]).stdout
+
+
+def test_completion_knows_names(strata: Strata, store: Store) -> None:
+    from types import SimpleNamespace
+
+    from flows import cli
+
+    root = SimpleNamespace(params={"store": store.root})
+    context = SimpleNamespace(find_root=lambda: root)
+    assert cli._traces(context, "sm") == ["small"]  # type: ignore[arg-type]
+    assert cli._stages("to") == ["toy"]
+    assert "msr" in cli._formats("m")
+    assert cli._workloads("unif") == ["uniform"]
+
+
+def test_the_catalog_opens_with_plain_duckdb(strata: Strata, store: Store) -> None:
+    strata("replay", "small", "toy")
+    with duckdb.connect(store.catalog, read_only=True) as db:
+        assert db.execute("SELECT ratio FROM toy_summary").fetchall() == [(pytest.approx(2 / 3),)]
+
+
+def test_an_old_catalog_serves_where_no_new_one_can_be_made(
+    strata: Strata, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strata("sql", "SELECT 1")
+    add_trace(store, "another")
+
+    def unwritable(_: Store) -> None:
+        raise StoreError("no permission")
+
+    monkeypatch.setattr("flows.catalog.publish", unwritable)
+    done = strata("sql", "SELECT count(*) AS n FROM traces", "--csv")
+    assert done.exit_code == 0
+    assert done.stdout == "n\n1\n"
+    assert "cannot be made anew: no permission" in done.stderr
+    store.catalog.unlink()
+    assert strata("sql", "SELECT 1").exit_code == 2
+
+
+def test_doctor_measures_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_COMPILE", "print(0.25)")
+    assert [each["what"] for each in doctor._kernels()] == ["kernels, cold", "kernels, warm"]
+    assert all(each["told"].startswith("0.2 s, the whole process") for each in doctor._kernels())
+    monkeypatch.setattr(doctor, "_COMPILE", "raise SystemExit('no compiler')")
+    assert list(doctor._kernels()) == [{"what": "kernels, cold", "state": "wrong", "told": "no compiler"}]
+
+
+class Screen(io.StringIO):
+    """A terminal that keeps what it shows."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_is_drawn_on_a_terminal_for_what_takes_long(
+    strata: Strata, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(patience: float, *, quiet: bool = False) -> str:
+        monkeypatch.setattr(terminal, "_PATIENCE", patience)
+        monkeypatch.setattr("sys.stderr", screen := Screen())
+        with terminal.Output(store.root, json=False, quiet=quiet, verbose=False).progress("reading", "rows") as tell:
+            tell(1, 2)
+            tell(2, 2)
+        return screen.getvalue()
+
+    assert "reading" in shown(-1.0)
+    assert "2/2" in shown(-1.0)
+    assert shown(60.0) == ""
+    assert shown(-1.0, quiet=True) == ""
+
+
+def test_a_table_has_the_figures_that_fit_the_terminal(strata: Strata, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal.Output, "width", 34)
+    done = strata("replay", "small", "toy", "--set", "scale=1,2")
+    assert done.stdout.splitlines()[0].split() == ["run", "scale", "ratio"]
+    assert "2 more figures" in done.stderr
+
+
+def test_amounts_are_told_in_units_that_suit_them() -> None:
+    assert [bytes_text(n) for n in (0, 1023, 1536, 1 << 40)] == ["0 B", "1023 B", "1.5 KiB", "1.0 TiB"]
+    assert [span_text(n) for n in (5, 1500, 23_600_000_000, 90_000_000_000_000)] == [
+        "5 ns",
+        "1.5 us",
+        "23.6 s",
+        "1.04 d",
+    ]
+    assert [text(v) for v in (None, True, 1234567, 0.5, 1e-9, 2.0, "a")] == [
+        "",
+        "yes",
+        "1,234,567",
+        "0.5",
+        "1e-09",
+        "2",
+        "a",
+    ]
