@@ -26,10 +26,10 @@ def batches(seed: int) -> Iterator[pl.DataFrame]:
     while True:
         yield pl.DataFrame(
             {
-                "at": np.arange(at, at + ROWS, dtype=np.uint64) * 1000,
+                "time": np.arange(at, at + ROWS, dtype=np.uint64) * 1000,
                 "op": np.full(ROWS, Op.WRITE, np.uint8),
                 "volume": np.zeros(ROWS, np.uint32),
-                "offset": chance.integers(0, PAGES, ROWS).astype(np.uint64) * 4096,
+                "address": chance.integers(0, PAGES, ROWS).astype(np.uint64) * 4096,
                 "length": np.full(ROWS, 4096, np.uint64),
             }
         )

@@ -36,7 +36,7 @@ def trace() -> tuple[pl.DataFrame, TraceInfo]:
     workload = WORKLOADS["uniform"]
     asked = {"requests": ROWS, "volumes": 2, "capacity": 4096 * 400, "reads": 0.2, "seed": 7}
     rows = pl.concat(workload.generate(configured(workload.config, asked)))
-    info, tally = TraceInfo(format="generated:uniform", rows=rows.height, span=int(rows["at"][-1])), Tally()
+    info, tally = TraceInfo(format="generated:uniform", rows=rows.height, span=int(rows["time"][-1])), Tally()
     tally.add(rows)
     tally.finish(info, ["a", "b"])
     return rows, info

@@ -134,10 +134,10 @@ def test_workload__stays_within_its_volumes(workload: Workload[Any], asked: dict
     rows = trace(workload, asked)
     assert rows.height == config.requests
     assert rows["volume"].max() < config.volumes
-    assert (rows["offset"] % config.size == 0).all()
+    assert (rows["address"] % config.size == 0).all()
     assert (rows["length"] % config.size == 0).all()
     assert (rows["length"] >= config.size).all()
-    assert (rows["offset"] <= config.capacity - rows["length"]).all()
+    assert (rows["address"] <= config.capacity - rows["length"]).all()
 
 
 @every_workload
@@ -145,8 +145,8 @@ def test_workload__makes_block_rows_in_time_order(workload: Workload[Any]) -> No
     rows = trace(workload, SMALL)
     assert dict(rows.with_columns(pl.col("raw").cast(pl.String)).schema) == schema_of(Block)
     assert not rows.null_count().row(0).count(1)
-    assert rows["at"][0] == 0
-    assert rows["at"].is_sorted()
+    assert rows["time"][0] == 0
+    assert rows["time"].is_sorted()
     assert rows["latency"].unique().to_list() == [-1]
     assert rows["flags"].unique().to_list() == [0]
     words = dict(rows.select("op", pl.col("raw").cast(pl.String)).unique().rows())
@@ -157,7 +157,7 @@ def test_workload__makes_block_rows_in_time_order(workload: Workload[Any]) -> No
 def test_workload__makes_the_same_trace_everywhere(workload: Workload[Any]) -> None:
     rows = trace(workload, SMALL)
     digest = hashlib.sha256()
-    for column in ("at", "op", "volume", "offset", "length", "stream"):
+    for column in ("time", "op", "volume", "address", "length", "stream"):
         digest.update(rows[column].cast(pl.UInt64).to_numpy().astype("<u8").tobytes())
     assert digest.hexdigest()[:16] == GOLDEN[workload.name]
 
@@ -165,10 +165,10 @@ def test_workload__makes_the_same_trace_everywhere(workload: Workload[Any]) -> N
 @every_workload
 def test_workload__another_seed_is_another_trace(workload: Workload[Any]) -> None:
     one, other = trace(workload, SMALL), trace(workload, SMALL | {"seed": 43})
-    assert not one["at"].equals(other["at"])
+    assert not one["time"].equals(other["time"])
     assert not one["op"].equals(other["op"])
     if workload.name != "sequential":
-        assert not one["offset"].equals(other["offset"])
+        assert not one["address"].equals(other["address"])
 
 
 @every_workload
@@ -187,7 +187,7 @@ def test_make__keeps_rows_and_counts(workload: Workload[Any], tmp_path: Path) ->
         f"generated:{workload.name}",
         "relative",
         20_000,
-        rows["at"][-1],
+        rows["time"][-1],
     )
     assert configured(workload.config, {k: v for k, v in info.options.items() if k != "code"}) == configured(
         workload.config, SMALL
@@ -198,7 +198,7 @@ def test_make__keeps_rows_and_counts(workload: Workload[Any], tmp_path: Path) ->
         reads, writes = asked.filter(pl.col("op") == Op.READ), asked.filter(pl.col("op") == Op.WRITE)
         assert (volume.requests, volume.reads, volume.writes) == (asked.height, reads.height, writes.height)
         assert (volume.bytes_read, volume.bytes_written) == (reads["length"].sum(), writes["length"].sum())
-        assert volume.extent == (asked["offset"] + asked["length"]).max()
+        assert volume.extent == (asked["address"] + asked["length"]).max()
 
 
 @every_workload

@@ -44,14 +44,14 @@ class Flag(IntFlag):
 class Block(NamedTuple):
     """Block I/O requests in time order, one row each."""
 
-    at: Annotated[U64, "nanoseconds since the trace's first request"]
+    time: Annotated[U64, "nanoseconds since the trace's first request"]
     op: Annotated[
         U8,
         "0 read, 1 write, 2 discard, 3 flush, 4 write zeroes, 5 zone append, 6 zone open, 7 zone close, "
         "8 zone finish, 9 zone reset, 10 zone offline, 11 zone report, 255 unknown",
     ]
     volume: Annotated[U32, "which of the trace's volumes (see table volumes), counted from 0"]
-    offset: Annotated[U64, "first byte of the request within its volume"]
+    address: Annotated[U64, "first byte of the request within its volume"]
     length: Annotated[U64, "bytes; 0 where the operation has none (flush) or the source recorded none"]
     latency: Annotated[
         I64, "nanoseconds from this request to its completion; -1 (NULL in SQL) where not known", Unknown(-1)

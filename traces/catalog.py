@@ -56,7 +56,7 @@ _KIND = {"kind": "the trace's kind"}
 class Published(NamedTuple):
     """What this catalog was built from: one row."""
 
-    at: Annotated[U64, "when, nanoseconds since 1970-01-01 UTC"]
+    time: Annotated[U64, "when, nanoseconds since 1970-01-01 UTC"]
     root: Annotated[Text, "the store's folder: the views read files below it"]
     version: Annotated[Text, "the version of Strata that built it"]
     state: Annotated[Text, "hash of the files that were there and of the code: tells whether the catalog is current"]

@@ -244,6 +244,7 @@ def _watched(batches: Iterator[pl.DataFrame], moves: Moves) -> Iterator[pl.DataF
             yield batch
 
 
+_NAMES = {"address": "offset"}  # `Block` says it in a word that SQL does not keep for itself
 _RAW = pl.col("raw").cast(pl.Categorical)
 
 
@@ -254,8 +255,8 @@ def _fill(writer: TraceWriter, batches: Iterator[pl.DataFrame], report: Report) 
         if not writer.rows:
             info.origin = int(batch["time"][0])
         rows = batch.select(
-            (pl.col("time") - info.origin).cast(pl.UInt64).alias("at"),
-            *[pl.col(name) for name in schema_of(Block) if name not in ("at", "raw")],
+            (pl.col("time") - info.origin).cast(pl.UInt64).alias("time"),
+            *[pl.col(_NAMES.get(name, name)).alias(name) for name in schema_of(Block) if name not in ("time", "raw")],
             _RAW,
         )
         tally.add(rows)

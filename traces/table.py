@@ -161,7 +161,7 @@ def duckdb_type(column: Column) -> str:
 
 
 def select_list(table: type[Any]) -> str:
-    """The columns as a SQL select list, "not known" markers turned into NULL; quoted, since ``offset`` is a keyword."""
+    """The columns as a SQL select list, "not known" markers turned into NULL; quoted."""
     return ", ".join(
         f'nullif("{c.name}", {c.unknown}) AS "{c.name}"' if c.unknown is not None else f'"{c.name}"'
         for c in columns_of(table)

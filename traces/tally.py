@@ -15,10 +15,10 @@ from traces.table import I64, U8, U16, U32, U64, arrays
 class _Request(NamedTuple):
     """The numbers of a block request: `Block` without its text."""
 
-    at: Annotated[U64, "block.at"]
+    time: Annotated[U64, "block.time"]
     op: Annotated[U8, "block.op"]
     volume: Annotated[U32, "block.volume"]
-    offset: Annotated[U64, "block.offset"]
+    address: Annotated[U64, "block.address"]
     length: Annotated[U64, "block.length"]
     latency: Annotated[I64, "block.latency"]
     stream: Annotated[U32, "block.stream"]
@@ -32,7 +32,7 @@ _ODD = np.dtype([("empty", "u8"), ("unaligned", "u8"), ("unknown", "u8")])
 @kernel
 def _count(r: _Request, volumes: NDArray[np.void], odd: NDArray[np.void]) -> None:
     """Add requests to their volumes' counts."""
-    for i in range(r.at.size):
+    for i in range(r.time.size):
         v = volumes[r.volume[i]]
         op, length = r.op[i], r.length[i]
         v.requests += np.uint64(1)
@@ -43,17 +43,17 @@ def _count(r: _Request, volumes: NDArray[np.void], odd: NDArray[np.void]) -> Non
             v.writes += np.uint64(1)
             v.bytes_written += length
         if length > 0:
-            v.extent = max(v.extent, r.offset[i] + length)
+            v.extent = max(v.extent, r.address[i] + length)
         o = odd[0]
         o.empty += np.uint64(length == 0 and op != 3 and op < 6)
-        o.unaligned += np.uint64(((r.offset[i] | length) & np.uint64(511)) != 0)
+        o.unaligned += np.uint64(((r.address[i] | length) & np.uint64(511)) != 0)
         o.unknown += np.uint64(op == 255)
 
 
 @kernel
 def _same(r: _Request, i: int, j: int) -> bool:
     return bool(
-        r.offset[i] == r.offset[j]
+        r.address[i] == r.address[j]
         and r.length[i] == r.length[j]
         and r.op[i] == r.op[j]
         and r.volume[i] == r.volume[j]
@@ -67,7 +67,7 @@ def _same(r: _Request, i: int, j: int) -> bool:
 def _mixed(r: _Request, i: int) -> Any:
     h = np.uint64(0x9E3779B97F4A7C15)
     for value in (
-        r.offset[i],
+        r.address[i],
         r.length[i],
         np.uint64(r.op[i]) | (np.uint64(r.volume[i]) << np.uint64(8)),
         np.uint64(r.latency[i]),
@@ -84,7 +84,7 @@ def _repeats(r: _Request, count: int) -> Any:
     found, i = 0, 0
     while i < count:
         j = i + 1
-        while j < count and r.at[j] == r.at[i]:
+        while j < count and r.time[j] == r.time[i]:
             j += 1
         if j - i > 1 and j - i <= 16:
             for a in range(i + 1, j):
@@ -123,25 +123,25 @@ class Tally:
         if top > self._volumes.size:
             self._volumes = np.concatenate([self._volumes, np.zeros(2 * top - self._volumes.size, _COUNTS)])
         _count(requests, self._volumes, self._odd)
-        self._span = int(requests.at[-1])
-        cut = int(np.searchsorted(requests.at, requests.at[-1], "left"))
+        self._span = int(requests.time[-1])
+        cut = int(np.searchsorted(requests.time, requests.time[-1], "left"))
         if self._rest is not None:
-            head = int(np.searchsorted(requests.at, self._rest["at"][0], "right"))
+            head = int(np.searchsorted(requests.time, self._rest["time"][0], "right"))
             joined = arrays(_Request, pl.concat([self._rest, numbers[:head]]))
             if cut == 0:  # the instant goes on
                 self._rest = pl.concat([self._rest, numbers])
                 return
-            self._duplicated += _repeats(joined, joined.at.size)
+            self._duplicated += _repeats(joined, joined.time.size)
             requests = arrays(_Request, numbers[head:])
             cut -= head
         self._duplicated += _repeats(requests, max(cut, 0))
-        self._rest = numbers[-(numbers.height - int(np.searchsorted(numbers["at"].to_numpy(), self._span, "left"))) :]
+        self._rest = numbers[-(numbers.height - int(np.searchsorted(numbers["time"].to_numpy(), self._span, "left"))) :]
 
     def finish(self, info: TraceInfo, names: Sequence[str]) -> None:
         """Put what was counted into the trace's information; ``names`` are the volumes' keys by number."""
         if self._rest is not None:
             last = arrays(_Request, self._rest)
-            self._duplicated += _repeats(last, last.at.size)
+            self._duplicated += _repeats(last, last.time.size)
             self._rest = None
         info.volumes = [
             Volume(name=name, **{key: int(row[key]) for key in _COUNTS.names or ()})

@@ -1,7 +1,7 @@
 -- Requests and bytes of a block trace by window of so many seconds: `FROM load('sqlite', seconds := 0.5)`.
 CREATE MACRO load(trace_name, seconds := 1.0) AS TABLE
   SELECT
-    floor("at" / 1e9 / seconds) * seconds AS second,
+    floor(time / 1e9 / seconds) * seconds AS second,
     count(*) FILTER (op = 0) AS reads,
     count(*) FILTER (op = 1) AS writes,
     coalesce(sum(length) FILTER (op = 0), 0)::UBIGINT AS bytes_read,

@@ -235,7 +235,7 @@ def _extents(trace: Iterable[pl.DataFrame]) -> list[int]:
     extents = [0]
     for batch in trace:
         touching = batch.filter(pl.col("op").is_in([Op.READ, Op.WRITE, Op.DISCARD, Op.WRITE_ZEROES]))
-        for volume, end in touching.group_by("volume").agg((pl.col("offset") + pl.col("length")).max()).iter_rows():
+        for volume, end in touching.group_by("volume").agg((pl.col("address") + pl.col("length")).max()).iter_rows():
             extents.extend([0] * (volume + 1 - len(extents)))
             extents[volume] = max(extents[volume], end)
     return extents
@@ -252,9 +252,9 @@ def _written(config: Config, extents: list[int], trace: Iterable[pl.DataFrame]) 
                 raise TraceError(f"block.volume: {volume} is not one of the trace's {len(bits)} volumes")
             new = mark_written(part, config.page.bit_length() - 1, zeroes, bits[volume])
             if new < 0:
-                end = int(part.offset[-1 - new]) + int(part.length[-1 - new])
+                end = int(part.address[-1 - new]) + int(part.length[-1 - new])
                 raise TraceError(
-                    f"block.offset: a write ends at {end}, past the {extents[volume]} bytes that the trace's metadata "
+                    f"block.address: a write ends at {end}, past the {extents[volume]} bytes that the trace's metadata "
                     f"gives volume {volume}; ingest it again"
                 )
             pages[volume] += new
@@ -320,21 +320,21 @@ def run(trace: Iterable[pl.DataFrame], config: Config) -> Iterator[Rows]:
     given, latest = 0, 0
     for batch in trace:
         rows = arrays(Request, batch)
-        if not rows.at.size:
+        if not rows.time.size:
             continue
         _refuse(*survey(rows, capacity, np.uint64(latest)), rows, given, config)
-        given += rows.at.size
-        latest = int(rows.at[-1])
+        given += rows.time.size
+        latest = int(rows.time[-1])
         ended = []
         for volume, part in by_volume(rows):
             if volume not in drives:
                 drives[volume] = made(config, volume)
-            out = empty(FtlWindows, min(part.at.size, int(part.at[-1] - part.at[0]) // config.window + 1) + 1)
+            out = empty(FtlWindows, min(part.time.size, int(part.time[-1] - part.time[0]) // config.window + 1) + 1)
             filled = replay(drives[volume], part, volume, rules, out)
             if filled < 0:
                 raise TraceError(
-                    f"block.offset: the write at {part.offset[-1 - filled]} (volume {volume}, "
-                    f"{part.at[-1 - filled]} ns) needs more pages than the footprint of {config.logical(volume)} has"
+                    f"block.address: the write at {part.address[-1 - filled]} (volume {volume}, "
+                    f"{part.time[-1 - filled]} ns) needs more pages than the footprint of {config.logical(volume)} has"
                 )
             check_programs(drives[volume])
             ended.append(first(out, filled))
@@ -357,14 +357,14 @@ def _refuse(row: int, why: int, rows: Request, before: int, config: Config) -> N
     where = f"block row {before + row}"
     volume = int(rows.volume[row])
     if why == TIME:
-        raise TraceError(f"{where}: at {rows.at[row]} is before the row that precedes it; sort the trace by time")
+        raise TraceError(f"{where}: at {rows.time[row]} is before the row that precedes it; sort the trace by time")
     if why == VOLUME:
         raise TraceError(f"{where}: volume {volume} is beyond the {len(config.capacity)} volumes configured")
     if why == BEYOND:
         bound = config.capacity[volume if len(config.capacity) > 1 else 0]
-        end = int(rows.offset[row]) + int(rows.length[row])
+        end = int(rows.address[row]) + int(rows.length[row])
         raise TraceError(
-            f"{where}: offset {rows.offset[row]} + length {rows.length[row]} = {end} is past the end of volume "
+            f"{where}: address {rows.address[row]} + length {rows.length[row]} = {end} is past the end of volume "
             f"{volume}, whose capacity is {bound} bytes"
         )
 
@@ -382,9 +382,9 @@ def _ended(drives: dict[int, Drive], window: int, before: int | None) -> list[Ft
 
 def _told(ended: list[FtlWindows]) -> Iterator[FtlWindows]:
     """Windows of all volumes in order of time, then volume."""
-    if sum(each.at.size for each in ended):
+    if sum(each.time.size for each in ended):
         rows = FtlWindows._make(np.concatenate(columns) for columns in zip(*ended, strict=True))
-        order = np.lexsort((rows.volume, rows.at))
+        order = np.lexsort((rows.volume, rows.time))
         yield FtlWindows._make(column[order] for column in rows)
 
 

@@ -17,17 +17,17 @@ IN_ORDER, TIME, VOLUME, BEYOND = 0, 1, 2, 3  # what `survey` finds
 class Request(NamedTuple):
     """What a drive needs to know of a block request."""
 
-    at: Annotated[U64, "nanoseconds since the trace's first request"]
+    time: Annotated[U64, "nanoseconds since the trace's first request"]
     op: Annotated[U8, "see traces.block.Op"]
     volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
-    offset: Annotated[U64, "first byte of the request within its volume"]
+    address: Annotated[U64, "first byte of the request within its volume"]
     length: Annotated[U64, "bytes; 0 where the operation has none"]
 
 
 class FtlWindows(NamedTuple):
     """A page-mapped drive over time: a row for each window and volume in which the volume was asked for anything."""
 
-    at: Annotated[U64, "when the window begins, nanoseconds since the trace's first request"]
+    time: Annotated[U64, "when the window begins, nanoseconds since the trace's first request"]
     volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
     requests: Annotated[U64, "requests served, of all kinds"]
     host_programs: Annotated[U64, "pages programmed for the host"]
@@ -57,10 +57,10 @@ def survey(trace: Request, capacity: U64, latest: np.uint64) -> tuple[int, int]:
 
     ``latest`` is the time of the row before the first.
     """
-    for i in range(trace.at.size):
-        if trace.at[i] < latest:
+    for i in range(trace.time.size):
+        if trace.time[i] < latest:
             return i, TIME
-        latest = trace.at[i]
+        latest = trace.time[i]
         volume = trace.volume[i]
         if capacity.size == 1:
             volume = np.uint32(0)
@@ -69,7 +69,7 @@ def survey(trace: Request, capacity: U64, latest: np.uint64) -> tuple[int, int]:
         op = trace.op[i]
         if op <= Op.WRITE_ZEROES and op != Op.FLUSH:
             bound = capacity[volume]
-            if trace.offset[i] > bound or trace.length[i] > bound - trace.offset[i]:
+            if trace.address[i] > bound or trace.length[i] > bound - trace.address[i]:
                 return i, BEYOND
     return -1, IN_ORDER
 
@@ -81,9 +81,9 @@ def mark_written(trace: Request, page_shift: int, zeroes: bool, written: U8) -> 
     -1 - the row of a write that reaches past the end of ``written``.
     """
     new = 0
-    for i in range(trace.at.size):
+    for i in range(trace.time.size):
         op = trace.op[i]
-        start = np.int64(trace.offset[i])
+        start = np.int64(trace.address[i])
         end = start + np.int64(trace.length[i])
         if end > start and (op == Op.WRITE or (zeroes and op == Op.WRITE_ZEROES)):
             last = (end - 1) >> page_shift
@@ -104,14 +104,14 @@ def look_ahead(drive: Drive, trace: Request, i: int) -> None:
     On one of 1 Mi pages: 19 without, 27 at any of them.
     """
     compact = drive.number.size > 0
-    if i + FAR < trace.at.size:
-        page = np.int64(trace.offset[i + FAR]) >> drive.page_shift
+    if i + FAR < trace.time.size:
+        page = np.int64(trace.address[i + FAR]) >> drive.page_shift
         if compact:
             ask_for(drive.number, page)
         else:
             ask_for(drive.where, page)
-    if i + NEAR < trace.at.size:
-        page = np.int64(trace.offset[i + NEAR]) >> drive.page_shift
+    if i + NEAR < trace.time.size:
+        page = np.int64(trace.address[i + NEAR]) >> drive.page_shift
         if compact:
             if 0 <= page < drive.number.size:
                 ask_for(drive.where, np.int64(drive.number[page]) - 1)
@@ -142,7 +142,7 @@ def numbered(drive: Drive, page: Whole, write: bool) -> Whole:
 def end_window(drive: Drive, volume: int, window: int, out: FtlWindows, row: int) -> None:
     """Fill one row with what happened since the window began; no window is open after it."""
     now, then = drive.tally[0], drive.tally[1]
-    out.at[row] = now.window * window
+    out.time[row] = now.window * window
     out.volume[row] = volume
     out.requests[row] = now.requests - then.requests
     host, copied = now.host - then.host, now.gc - then.gc
@@ -176,9 +176,9 @@ def replay(drive: Drive, trace: Request, volume: int, rules: Rules, out: FtlWind
     now = drive.tally[0]
     within = (1 << drive.page_shift) - 1
     rows = 0
-    for i in range(trace.at.size):
+    for i in range(trace.time.size):
         look_ahead(drive, trace, i)
-        at = np.int64(trace.at[i])
+        at = np.int64(trace.time[i])
         if at >= now.window_end:
             if now.window >= 0:
                 end_window(drive, volume, rules.window, out, rows)
@@ -207,7 +207,7 @@ def replay(drive: Drive, trace: Request, volume: int, rules: Rules, out: FtlWind
         if length == 0:
             now.zero_length += 1
             continue
-        start = np.int64(trace.offset[i])
+        start = np.int64(trace.address[i])
         end = start + length
         programs = op == Op.WRITE or (op == Op.WRITE_ZEROES and rules.program_zeroes)
         if programs:

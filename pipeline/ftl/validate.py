@@ -115,10 +115,10 @@ def writes(cell: Cell, logical: int, seed: int) -> Iterator[pl.DataFrame]:
             page = np.where(chance.random(n) < cell.heat, chance.integers(0, edge, n), page)
         yield pl.DataFrame(
             {
-                "at": np.arange(start, start + n, dtype=np.uint64),
+                "time": np.arange(start, start + n, dtype=np.uint64),
                 "op": np.full(n, Op.WRITE, np.uint8),
                 "volume": np.zeros(n, np.uint32),
-                "offset": page.astype(np.uint64) * PAGE,
+                "address": page.astype(np.uint64) * PAGE,
                 "length": np.full(n, PAGE, np.uint64),
             }
         )
@@ -145,7 +145,7 @@ def measure(cell: Cell, seed: int = 1) -> Outcome:
     effective = 0.0
     for rows in STAGE.run(writes(cell, logical, seed), config):
         if isinstance(rows, FtlWindows):
-            late = rows.at > 0  # the first window is the warm fills
+            late = rows.time > 0  # the first window is the warm fills
             host += int(rows.host_programs[late].sum())
             programs += int(rows.host_programs[late].sum() + rows.gc_programs[late].sum())
         elif isinstance(rows, FtlSummary):

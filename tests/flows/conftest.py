@@ -19,10 +19,10 @@ Strata = Callable[..., Result]
 def add_trace(store: Store, name: str, rows: int = 6) -> None:
     """Every third request reads."""
     columns = {
-        "at": range(rows),
+        "time": range(rows),
         "op": [0 if i % 3 == 0 else 1 for i in range(rows)],
         "volume": [0] * rows,
-        "offset": range(0, 4096 * rows, 4096),
+        "address": range(0, 4096 * rows, 4096),
         "length": [4096] * rows,
         "latency": [-1] * rows,
         "stream": [0] * rows,

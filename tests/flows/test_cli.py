@@ -154,7 +154,7 @@ def test_traces_are_listed_and_shown(strata: Strata, tmp_path: Path) -> None:
     assert "odd (2 x)" in shown
     assert "disk" in shown
     told = json.loads(strata("--json", "show", "small", "--rows", "3").stdout)
-    assert [row["at"] for row in told["first"]] == [0, 1, 2]
+    assert [row["time"] for row in told["first"]] == [0, 1, 2]
     nothing = strata("traces", where=tmp_path / "other")
     assert nothing.exit_code == 0
     assert nothing.stdout == ""
@@ -192,10 +192,10 @@ def test_stages_formats_and_workloads_are_listed_with_their_keys(strata: Strata)
 
 
 def test_sql_answers_as_a_table_csv_json_and_parquet(strata: Strata, tmp_path: Path) -> None:
-    query = 'SELECT "at", raw, latency, 0.5::DOUBLE AS half FROM block WHERE trace = \'small\' AND "at" < 2 ORDER BY 1'
-    assert strata("sql", query).stdout.split()[:4] == ["at", "raw", "latency", "half"]
-    assert strata("sql", query, "--csv").stdout == "at,raw,latency,half\n0,W,,0.5\n1,W,,0.5\n"
-    assert json.loads(strata("sql", query, "--json").stdout)[1] == {"at": 1, "raw": "W", "latency": None, "half": 0.5}
+    query = "SELECT time, raw, latency, 0.5::DOUBLE AS half FROM block WHERE trace = 'small' AND time < 2 ORDER BY 1"
+    assert strata("sql", query).stdout.split()[:4] == ["time", "raw", "latency", "half"]
+    assert strata("sql", query, "--csv").stdout == "time,raw,latency,half\n0,W,,0.5\n1,W,,0.5\n"
+    assert json.loads(strata("sql", query, "--json").stdout)[1] == {"time": 1, "raw": "W", "latency": None, "half": 0.5}
     assert strata("sql", "--csv", stdin="SELECT 1 AS a").stdout == "a\n1\n"
     assert strata("sql", "-", "--csv", stdin="SELECT 1 AS a").stdout == "a\n1\n"
     out = tmp_path / "answer.parquet"

@@ -28,7 +28,7 @@ Rows = list[tuple[int, int, int, int, int]]
 
 
 def trace(rows: Rows) -> pl.DataFrame:
-    schema = {"at": pl.UInt64, "op": pl.UInt8, "volume": pl.UInt32, "offset": pl.UInt64, "length": pl.UInt64}
+    schema = {"time": pl.UInt64, "op": pl.UInt8, "volume": pl.UInt32, "address": pl.UInt64, "length": pl.UInt64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
@@ -239,7 +239,7 @@ def test_page_mapped__same_seed_same_rows() -> None:
     [
         (
             (9, 1, 1, 4000, 97),
-            r"block row 3: offset 4000 \+ length 97 = 4097 is past the end of volume 1, whose .* 4096 bytes",
+            r"block row 3: address 4000 \+ length 97 = 4097 is past the end of volume 1, whose .* 4096 bytes",
         ),
         ((9, 2, 0, 0, 8193), "length 8193 = 8193 is past the end of volume 0"),
         ((9, 0, 0, (1 << 64) - 1, 9), "is past the end of volume 0"),
@@ -397,7 +397,7 @@ def test_by_volume__keeps_order() -> None:
     assert list(parts) == [0, 1, 2, 3, 4]
     for volume, part in parts.items():
         assert set(part.volume) == {volume}
-        assert list(part.at) == sorted(part.at)
+        assert list(part.time) == sorted(part.time)
 
 
 def test_steady_since__finds_the_end_of_the_rise() -> None:

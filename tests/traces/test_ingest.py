@@ -55,7 +55,7 @@ def test_ingest__keeps_every_record_and_what_it_is(store: Store, tmp_path: Path)
     whole = rows(store, one)
     assert (one.name, one.kind, one.info.format, one.fresh) == ("usr_0", "block", "msr", True)
     assert whole.height == one.info.rows == 1000
-    assert whole["at"].to_list() == [1000 * i for i in range(1000)]
+    assert whole["time"].to_list() == [1000 * i for i in range(1000)]
     assert one.info.span == 999_000
     assert (one.info.clock, one.info.origin) == ("unix", 1_172_163_600_000_000_000)
     assert one.info.total("reads") == 666
@@ -132,7 +132,7 @@ def test_order__is_mended_and_counted(store: Store, tmp_path: Path) -> None:
     lines = msr_lines(100).splitlines(keepends=True)
     lines[10], lines[20] = lines[20], lines[10]
     one = ingest(store, [written(tmp_path / "a.csv", "".join(lines))])[0]
-    assert rows(store, one)["at"].is_sorted()
+    assert rows(store, one)["time"].is_sorted()
     assert one.info.moved == 10
     assert one.info.notes["steps backward in time"] == 2
 
@@ -166,7 +166,7 @@ def test_files__of_one_name_are_one_trace_in_time_order(store: Store, tmp_path: 
     one = ingest(store, paths, name="all")[0]
     whole = rows(store, one)
     assert whole.height == 50 * files
-    assert whole["at"].is_sorted()
+    assert whole["time"].is_sorted()
     assert {v.name for v in one.info.volumes} == {f"h{i}_{d}" for i in range(files) for d in (0, 1)}
     assert all(v.requests == 25 for v in one.info.volumes)
     assert one.info.moved == 0
@@ -232,7 +232,7 @@ def test_columns__declare_a_format(store: Store, tmp_path: Path) -> None:
     path = written(tmp_path / "a.txt", "0 0 8 8 1\n5 0 16 8 0\n")
     one = ingest(store, [path], options=Options(columns="time=0:ms,op=4:0=W/1=R,offset=2:sector,length=3:sector"))[0]
     assert one.info.format == "delimited"
-    assert rows(store, one).select("at", "op", "offset", "length").rows() == [
+    assert rows(store, one).select("time", "op", "address", "length").rows() == [
         (0, 0, 4096, 4096),
         (5000000, 1, 8192, 4096),
     ]

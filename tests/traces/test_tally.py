@@ -37,15 +37,15 @@ def test_tally__is_a_plain_count(requests: list[tuple[int, int, int, int, int]],
     tally.finish(info, ["a", "b", "c"])
 
     assert info.duplicated == whole.height - whole.n_unique()
-    assert info.span == whole["at"].max()
+    assert info.span == whole["time"].max()
     for number, volume in enumerate(info.volumes):
         mine = whole.filter(pl.col("volume") == number)
         assert volume.requests == mine.height
         assert volume.reads == mine.filter(pl.col("op") == Op.READ).height
         assert volume.bytes_written == mine.filter(pl.col("op") == Op.WRITE)["length"].sum()
-        ends = mine.filter(pl.col("length") > 0).select(pl.col("offset") + pl.col("length")).to_series()
+        ends = mine.filter(pl.col("length") > 0).select(pl.col("address") + pl.col("length")).to_series()
         assert volume.extent == (ends.max() or 0)
-    odd = whole.filter((pl.col("offset") % 512 != 0) | (pl.col("length") % 512 != 0)).height
+    odd = whole.filter((pl.col("address") % 512 != 0) | (pl.col("length") % 512 != 0)).height
     assert info.notes.get("requests that are not whole 512-byte sectors", 0) == odd
     empty = whole.filter((pl.col("length") == 0) & pl.col("op").is_in([0, 1, 2, 4])).height
     assert info.notes.get("requests of no bytes that should have some", 0) == empty

@@ -119,9 +119,9 @@ class Plan(NamedTuple):
 
 
 class Requests(NamedTuple):
-    """One batch, as generators fill it: the columns of `Block` that they decide, the offset counted in places."""
+    """One batch, as generators fill it: the columns of `Block` that they decide, the address counted in places."""
 
-    at: U64
+    time: U64
     op: U8
     volume: U32
     place: U64
@@ -174,7 +174,7 @@ def _arrive(plan: Plan, begin: int, at: U64) -> None:
 @kernel
 def _ask(plan: Plan, begin: int, out: Requests) -> None:
     """Fill everything but the place."""
-    _arrive(plan, begin, out.at)
+    _arrive(plan, begin, out.time)
     reads, volumes, size = np.uint64(plan.reads), np.uint64(plan.volumes), np.uint64(plan.size)
     key = plan.lanes[Lane.OP]
     for i in range(out.op.size):
@@ -193,7 +193,7 @@ def asked(plan: Plan, rows: int) -> Iterator[tuple[int, Requests]]:
         n = min(rows, plan.requests - begin)
         # polars takes these arrays over without a copy: every batch needs its own
         out = Requests(
-            at=np.empty(n, np.uint64),
+            time=np.empty(n, np.uint64),
             op=np.empty(n, np.uint8),
             volume=np.empty(n, np.uint32),
             place=np.empty(n, np.uint64),
@@ -216,14 +216,14 @@ _RAW = pl.Enum(["R", "W", "D"])  # in the order of `Op`
 
 def block(plan: Plan, requests: Requests) -> pl.DataFrame:
     """A finished batch, which is used up, as rows of the table `Block`: latency is not known, no flags."""
-    n = requests.at.size
-    offset = np.multiply(requests.place, np.uint64(plan.size), out=requests.place)
+    n = requests.time.size
+    address = np.multiply(requests.place, np.uint64(plan.size), out=requests.place)
     op = pl.Series("op", requests.op)
     columns: list[Any] = [
-        pl.Series("at", requests.at),
+        pl.Series("time", requests.time),
         op,
         pl.Series("volume", requests.volume),
-        pl.Series("offset", offset),
+        pl.Series("address", address),
         pl.Series("length", requests.length),
         pl.repeat(-1, n, dtype=pl.Int64, eager=True).alias("latency"),
         pl.Series("stream", requests.stream),

@@ -23,7 +23,7 @@ def trace(**settings: Any) -> pl.DataFrame:
 @pytest.mark.parametrize("reads", [0.0, 0.4])
 def test_hot_cold__hot_data_gets_its_share(data: float, share: float, reads: float) -> None:
     rows = trace(hot_data=data, hot_requests=share, reads=reads)
-    hot = pl.col("offset") < round(data * 1000) * 4096
+    hot = pl.col("address") < round(data * 1000) * 4096
     assert rows.filter(hot)["stream"].unique().to_list() == ([Heat.HOT] if share else [])
     assert rows.filter(~hot)["stream"].unique().to_list() == ([Heat.COLD] if share < 1 else [])
     for op in (Op.READ, Op.WRITE):
@@ -33,7 +33,7 @@ def test_hot_cold__hot_data_gets_its_share(data: float, share: float, reads: flo
 
 
 def test_hot_cold__each_part_is_uniform() -> None:
-    counts = np.bincount((trace()["offset"] // 4096).to_numpy().astype(np.int64), minlength=1000)
+    counts = np.bincount((trace()["address"] // 4096).to_numpy().astype(np.int64), minlength=1000)
     assert chisquare(counts[:200]).pvalue > 1e-3
     assert chisquare(counts[200:]).pvalue > 1e-3
     assert chisquare(counts).pvalue < 1e-6
@@ -41,10 +41,10 @@ def test_hot_cold__each_part_is_uniform() -> None:
 
 def test_hot_cold__scattered_keeps_the_parts_apart() -> None:
     plain, rows = trace(volumes=2), trace(volumes=2, scattered=True)
-    assert rows.drop("offset").equals(plain.drop("offset"))
+    assert rows.drop("address").equals(plain.drop("address"))
     for volume in range(2):
         asked = rows.filter(pl.col("volume") == volume)
-        hot, cold = (set(asked.filter(pl.col("stream") == heat)["offset"].to_list()) for heat in Heat)
+        hot, cold = (set(asked.filter(pl.col("stream") == heat)["address"].to_list()) for heat in Heat)
         assert (len(hot), len(cold)) == (200, 800)
         assert not hot & cold
         assert max(hot) > 900 * 4096

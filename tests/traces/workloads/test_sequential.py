@@ -23,14 +23,14 @@ def test_sequential__equals_the_reference(requests: int, volumes: int, places: i
     trace = pl.concat(generate(configured(Sequential, settings), rows))
     have = [
         (volume, "discard" if op == Op.DISCARD else "io", offset, length)
-        for volume, op, offset, length in trace.select("volume", "op", "offset", "length").rows()
+        for volume, op, offset, length in trace.select("volume", "op", "address", "length").rows()
     ]
     assert have == reference.sequential(requests, volumes, places, 4096, discard)
 
 
 def test_sequential__reads_and_writes_share_one_order() -> None:
     trace = pl.concat(generate(configured(Sequential, {"requests": 1000, "reads": 0.5, "capacity": "1MiB"})))
-    assert trace["offset"].to_list() == [i % 256 * 4096 for i in range(1000)]
+    assert trace["address"].to_list() == [i % 256 * 4096 for i in range(1000)]
     assert sorted(trace["op"].unique()) == [Op.READ, Op.WRITE]
 
 

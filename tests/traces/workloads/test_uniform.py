@@ -13,7 +13,7 @@ pytestmark = pytest.mark.kernels
 
 def places(**settings: Any) -> pl.Series:
     config = configured(Uniform, settings)
-    return pl.concat(generate(config))["offset"] // config.size
+    return pl.concat(generate(config))["address"] // config.size
 
 
 @pytest.mark.parametrize("count", [2, 3, 1000, 1 << 12])

@@ -19,7 +19,7 @@ THETAS = (0.0, 0.3, 0.99, 1 - 1e-9, 1.0, 1 + 1e-12, 1.2, 2.0, 5.0)
 
 def places(**settings: Any) -> I64:
     config = configured(Zipf, {"requests": N, "size": 512} | settings)
-    return (pl.concat(generate(config))["offset"] // 512).to_numpy().astype(np.int64)
+    return (pl.concat(generate(config))["address"] // 512).to_numpy().astype(np.int64)
 
 
 def fits(counts: I64, law: list[float]) -> float:
@@ -78,7 +78,7 @@ def test_zipf__volumes_are_scattered_differently() -> None:
     config = configured(Zipf, {"requests": N, "volumes": 2, "capacity": 10_000 * 4096})
     rows = pl.concat(generate(config))
     tops = [
-        rows.filter(pl.col("volume") == volume)["offset"].value_counts(sort=True)["offset"].head(20).to_list()
+        rows.filter(pl.col("volume") == volume)["address"].value_counts(sort=True)["address"].head(20).to_list()
         for volume in range(2)
     ]
     assert len(set(tops[0]) & set(tops[1])) < 5
