@@ -354,7 +354,7 @@ def doctor(
     ] = False,
     sweep: Annotated[bool, typer.Option("--sweep", help="Remove what killed processes left behind.")] = False,
     compile: Annotated[  # noqa: A002 - what the option is called
-        bool, typer.Option("--compile", help="Measure how long the kernels take to compile.")
+        bool, typer.Option("--compile", help="Measure anew how long the kernels take to compile.")
     ] = False,
 ) -> None:
     """Look whether everything is in order: libraries, store, catalog, server. Exit status 1 if not."""

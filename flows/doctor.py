@@ -24,6 +24,8 @@ from traces.store import Store
 FREE = 1 << 30  # bytes of free disk below which something is wrong
 _COMPILE = """
 import sys, tempfile, time
+from pathlib import Path
+
 from pipeline import STAGES
 from pipeline.replay import plan, replay
 from traces.store import Store
@@ -56,9 +58,8 @@ def doctor(out: Output, *, rebuild: bool, sweep: bool, compiling: bool) -> None:
             raise StoreError(f"no store at {store.root}")
         publish(store)
     findings = [*_python(), *_libraries(), *_store(store), *_server()]
-    if compiling:
-        with out.waiting("compiling kernels"):
-            findings += _kernels()
+    with out.waiting("compiling kernels"):
+        findings += _kernels(anew=compiling)
     out.records(findings)
     if wrong := sum(finding["state"] == "wrong" for finding in findings):
         out.note(f"{wrong} of {len(findings)} findings are wrong")
@@ -153,7 +154,22 @@ def _server() -> Iterator[Finding]:
     yield _finding("prefect server", f"{url} answers, version {server}", odd=server != ours)
 
 
-def _kernels() -> Iterator[Finding]:
+def _kernels(*, anew: bool) -> list[Finding]:
+    """How long kernels take to compile: measured once a version of the code, and kept beside its kernels."""
+    from traces.kernel import cache_folder
+
+    kept = cache_folder() / "compiled.json"
+    if kept.exists() and not anew:
+        findings: list[Finding] = json.loads(kept.read_text())
+        return findings
+    findings = list(_compiled())
+    if not any(finding["state"] == "wrong" for finding in findings):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(json.dumps(findings))
+    return findings
+
+
+def _compiled() -> Iterator[Finding]:
     """Replay a tiny trace through every stage in a process of its own: with an empty kernel cache, then a full one."""
     with tempfile.TemporaryDirectory() as folder:
         for state in ("cold", "warm"):

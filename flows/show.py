@@ -1,6 +1,7 @@
 """What the verbs show: rows about traces, runs, stages, formats and generators."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.terminal import Output, bytes_text, span_text, text
@@ -133,7 +134,7 @@ def trace(out: Output, kind: str, name: str, first: int) -> None:
         return
     facts = trace_row(kind, name, info)
     facts |= {"format": f"{info.format}: {info.reason}" if info.reason else info.format, "content": info.content}
-    facts |= {"moved": info.moved, "duplicated": info.duplicated, "clock": f"{info.clock}, began at {info.origin} ns"}
+    facts |= {"moved": info.moved, "duplicated": info.duplicated, "clock": _clock(info)}
     facts |= {"note" if i == 0 else " " * i: _note(n, c) for i, (n, c) in enumerate(info.notes.items())}
     if info.options:
         facts["asked"] = ", ".join(f"{key}={value}" for key, value in info.options.items() if value != "")
@@ -163,6 +164,14 @@ def trace(out: Output, kind: str, name: str, first: int) -> None:
     if head:
         out.text("")
         out.table(head, title=f"first {len(head)} rows")
+
+
+def _clock(info: TraceInfo) -> str:
+    """The source's clock and what it said at the first record."""
+    if info.clock != "unix":
+        return f"{info.clock}, {info.origin} ns at the first record"
+    seconds, rest = divmod(info.origin, 10**9)
+    return f"unix, first record at {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest:09d} UTC"
 
 
 def run(out: Output, wanted: str) -> None:

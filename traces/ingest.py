@@ -192,12 +192,11 @@ def _ingest_one(
         if target.exists():
             kept = store.info(found.kind, trace)
             sources = [each.result().sha256 for each in hashes]
-            if [s.sha256 for s in kept.sources] == sources and (kept.format, kept.options) == (
-                found.name,
-                info.options,
-            ):
+            older = info.options | {"code": kept.options.get("code")}
+            same = [s.sha256 for s in kept.sources] == sources and (kept.format, kept.options) == (found.name, older)
+            if same and kept.options == info.options:
                 return Ingested(name=trace, kind=found.kind, info=kept, path=target, fresh=False, seconds=0.0)
-            if not replace:
+            if not replace and not same:  # what an older reader made of the same files is made anew
                 whence = ", ".join(s.file for s in kept.sources) or kept.format
                 raise TraceError(f"trace '{trace}' exists, made otherwise from {whence}: --replace it or give a --name")
         job = _Job(store=store, trace=trace, found=found, streams=streams, options=options, info=info)

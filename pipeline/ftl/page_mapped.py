@@ -208,7 +208,7 @@ def fit(config: Config, info: TraceInfo, rows: Callable[[], Iterable[pl.DataFram
     capacity = tuple(-(-max(size, 1) // config.page) * config.page for size in config.capacity or extents)
     footprint = config.footprint
     if config.layout == Layout.COMPACT:
-        footprint = footprint or _written(config, extents, rows())
+        footprint = footprint or _footprint(config, info, extents, rows)
         capacity, footprint = _each(capacity, footprint), _each(footprint, capacity)
     elif not config.capacity:
         capacity = tuple(config.page * config.grown(size // config.page) for size in capacity)
@@ -217,6 +217,25 @@ def fit(config: Config, info: TraceInfo, rows: Callable[[], Iterable[pl.DataFram
         return replace(config, capacity=capacity, footprint=footprint, window=window)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+_footprints: dict[tuple[str, int, Zeroes], tuple[int, ...]] = {}  # pages, so that a grid reads the trace once
+
+
+def _footprint(
+    config: Config, info: TraceInfo, extents: list[int], rows: Callable[[], Iterable[pl.DataFrame]]
+) -> tuple[int, ...]:
+    """Bytes that each volume's drive exports: what the trace writes, and as much as it takes for the spare to work."""
+    for volume, extent in enumerate(extents):
+        if extent // config.page > ADDRESSES:
+            raise ConfigError(
+                f"volume {volume} reaches to byte {extent}, more than {ADDRESSES} pages of {config.page} bytes; "
+                "take a larger page"
+            )
+    key = info.content, config.page, config.write_zeroes
+    if not info.content or key not in _footprints:
+        _footprints[key] = _written(config, extents, rows())
+    return tuple(config.page * config.grown(pages) for pages in _footprints[key])
 
 
 def _each(sizes: tuple[int, ...], volumes: tuple[int, ...]) -> tuple[int, ...]:
@@ -242,7 +261,7 @@ def _extents(trace: Iterable[pl.DataFrame]) -> list[int]:
 
 
 def _written(config: Config, extents: list[int], trace: Iterable[pl.DataFrame]) -> tuple[int, ...]:
-    """Bytes of the distinct pages that each volume's requests write: one bit of memory a page of the extent."""
+    """Distinct pages that each volume's requests write: one bit of memory a page of the extent."""
     bits = [np.zeros(extent // config.page // 8 + 1, np.uint8) for extent in extents]
     pages = [0] * len(extents)
     zeroes = config.write_zeroes == Zeroes.PROGRAM
@@ -258,7 +277,7 @@ def _written(config: Config, extents: list[int], trace: Iterable[pl.DataFrame]) 
                     f"gives volume {volume}; ingest it again"
                 )
             pages[volume] += new
-    return tuple(config.page * config.grown(count) for count in pages)
+    return tuple(pages)
 
 
 def _still(column: NDArray[Any]) -> NDArray[Any]:

@@ -15,8 +15,6 @@ from functools import lru_cache
 from math import exp, floor
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import lambertw
 
 from pipeline.ftl.victim import Victim
 
@@ -29,12 +27,16 @@ def _checked(spare: float) -> float:
 
 def fifo(spare: float) -> float:
     """A = alpha / (alpha + W0(-alpha e^-alpha)), for any b."""
+    from scipy.special import lambertw  # a third of a second that a replay need not wait for before it starts
+
     alpha = 1 / (1 - _checked(spare))
     return float(alpha / (alpha + lambertw(-alpha * exp(-alpha)).real))
 
 
 def greedy(spare: float, pages: int) -> float:
     """A = b / (b - x) with x the valid pages of a victim: (b - x) / (b rho) = H_b - H(x), H linear between integers."""
+    from scipy.optimize import brentq
+
     rho = 1 - _checked(spare)
     harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, pages + 1))])
 
@@ -56,6 +58,8 @@ def d_choices(spare: float, pages: int, choices: int) -> float:
 
     S_i is the share of blocks with at least i valid pages; d = 1 is the random victim.
     """
+    from scipy.optimize import brentq
+
     rho = 1 - _checked(spare)
 
     def surplus(c: float) -> float:

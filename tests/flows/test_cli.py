@@ -330,12 +330,16 @@ def test_an_old_catalog_serves_where_no_new_one_can_be_made(
     assert strata("sql", "SELECT 1").exit_code == 2
 
 
-def test_doctor_measures_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_measures_the_kernels_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("traces.kernel.cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(doctor, "_COMPILE", "print(0.25)")
-    assert [each["what"] for each in doctor._kernels()] == ["kernels, cold", "kernels, warm"]
-    assert all(each["told"].startswith("0.2 s, the whole process") for each in doctor._kernels())
+    measured = doctor._kernels(anew=False)
+    assert [each["what"] for each in measured] == ["kernels, cold", "kernels, warm"]
+    assert measured[0]["told"].startswith("0.2 s, the whole process")
     monkeypatch.setattr(doctor, "_COMPILE", "raise SystemExit('no compiler')")
-    assert list(doctor._kernels()) == [{"what": "kernels, cold", "state": "wrong", "told": "no compiler"}]
+    assert doctor._kernels(anew=False) == measured
+    (wrong,) = doctor._kernels(anew=True)
+    assert (wrong["state"], wrong["told"]) == ("wrong", "no compiler")
 
 
 class Screen(io.StringIO):

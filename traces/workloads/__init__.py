@@ -60,8 +60,8 @@ def make(
         kept = store.info(chosen.kind, name)
         if (kept.format, kept.options) == (info.format, info.options):
             return Ingested(name=name, kind=chosen.kind, info=kept, path=target, fresh=False, seconds=0.0)
-        if not replace:
-            raise TraceError(f"trace '{name}' exists, {_other(kept, info)}: --replace it or give another name")
+        if not replace and (other := _other(kept, info)):
+            raise TraceError(f"trace '{name}' exists, {other}: --replace it or give another name")
     with TraceWriter(store, name, info) as writer:
         tally = Tally()
         for batch in ahead(chosen.generate(config)):
@@ -76,12 +76,9 @@ def make(
 
 
 def _other(kept: TraceInfo, info: TraceInfo) -> str:
-    """What sets a kept trace apart from the one that was asked for."""
+    """What sets a kept trace apart from the one that was asked for; nothing if an older version made the same."""
     if kept.format != info.format:
         return f"made otherwise ({kept.format})"
-    differs = [key for key, value in info.options.items() if kept.options.get(key) != value]
-    if differs == ["code"]:
-        return "made by another version of the generator"
-    return "made with other settings: " + ", ".join(
-        f"{key} = {kept.options.get(key)}, not {info.options[key]}" for key in differs if key != "code"
-    )
+    differs = [key for key, value in info.options.items() if key != "code" and kept.options.get(key) != value]
+    told = ", ".join(f"{key} = {kept.options.get(key)}, not {info.options[key]}" for key in differs)
+    return f"made with other settings: {told}" if told else ""

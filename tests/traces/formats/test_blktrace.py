@@ -6,7 +6,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from traces.block import Op
 from traces.errors import TraceError
 from traces.formats import _requests, blktrace
 from traces.formats.blktrace import FORMAT
+from traces.formats.inputs import Input
 from traces.formats.reader import Report
 
 pytestmark = pytest.mark.kernels
@@ -52,11 +52,8 @@ def swapped(data: bytes) -> bytes:
 
 def unpacked(path: Path, folder: Path) -> Path:
     target = folder / path.name.removesuffix(".zst")
-    with path.open("rb") as source, target.open("wb") as plain:
-        if path.suffix == ".zst":
-            zstandard.ZstdDecompressor().copy_stream(source, plain)
-        else:
-            shutil.copyfileobj(source, plain)
+    with Input(path, str(path)).open() as source, target.open("wb") as plain:
+        shutil.copyfileobj(source, plain)
     return target
 
 
