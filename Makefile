@@ -37,7 +37,7 @@ check: $(STAMP)  ## style, types, layers, generated docs
 	$(BIN)/python -m flows.tables --check
 
 bench: $(STAMP)  ## benchmarks
-	$(BIN)/pytest benchmarks -o "python_files=bench_*.py" -o "python_functions=bench_*" --benchmark-columns=min,median,rounds -s
+	$(BIN)/pytest benchmarks -o "python_files=bench_*.py" --benchmark-columns=min,median,rounds -s
 
 validate: $(STAMP)  ## the page-mapped drive against closed forms and published figures
 	$(BIN)/python -m pipeline.ftl.validate

@@ -178,7 +178,7 @@ def compare(rows: int, rounds: int, folder: Path) -> float:
 def main() -> None:
     """Read the command line and compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=5_000_000, help="rows of the CSV, about 50 bytes each")
+    parser.add_argument("--rows", type=int, default=20_000_000, help="rows of the CSV, about 50 bytes each")
     parser.add_argument("--large", dest="rows", action="store_const", const=LARGE, help=f"{LARGE:,} rows, 2 GB")
     parser.add_argument("--rounds", type=int, default=3, help="how often each way converts")
     parser.add_argument("--folder", type=Path, help="where the temporary folder is made")

@@ -72,13 +72,13 @@ def ask(store: Store, sql: str) -> list[Any]:
         return db.execute(sql).fetchall()
 
 
-def bench_publish(store: Store, benchmark: BenchmarkFixture) -> None:
+def test_publish(store: Store, benchmark: BenchmarkFixture) -> None:
     """The catalog over 1,000 runs built anew."""
     benchmark.pedantic(publish, (store, TABLES), rounds=3)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("sql", [WINDOWS_SQL, ONE_SQL, SUMMARY_SQL], ids=["windows", "one-run", "summary"])
-def bench_query(store: Store, benchmark: BenchmarkFixture, sql: str) -> None:
+def test_query(store: Store, benchmark: BenchmarkFixture, sql: str) -> None:
     """A question, the opening of the catalog included."""
     rows = benchmark.pedantic(ask, (store, sql), rounds=10, warmup_rounds=1)  # type: ignore[no-untyped-call]
     assert rows

@@ -70,7 +70,7 @@ class _Lines:
         self._file, self._words, self._requests, self._report = file, words, requests, report
         self._codes: dict[str, list[int]] = {"device": [], "action": [], "RWBS": []}
 
-    def events(self, scanned: Scanned, chunk: bytes) -> Events:
+    def events(self, scanned: Scanned) -> Events:
         """The events of a chunk that requests are made of."""
         value = {name: scanned.values(i) for name, i in _AT.items()}
         device = self._coded(scanned, "device", _device)
@@ -94,7 +94,7 @@ class _Lines:
         self._report.note(sentence, int(np.count_nonzero(bare)))
         failed = np.zeros(scanned.count, np.bool_)
         complete = use & (action == CODE["C"])
-        failed[complete] = self._failed(scanned, chunk, np.flatnonzero(complete))
+        failed[complete] = self._failed(scanned, np.flatnonzero(complete))
         time = value["time"]
         wrapped = (time > _WRAP - _DAY) & (time <= _WRAP)
         times = "times before 0, printed as 1266874889 seconds: put right"
@@ -136,10 +136,9 @@ class _Lines:
             self._report.refuse(self._file, scanned.number(row), reason, scanned.line(row))
         return sector, length, command, odd
 
-    def _failed(self, scanned: Scanned, chunk: bytes, rows: I64) -> Bool:
+    def _failed(self, scanned: Scanned, rows: I64) -> Bool:
         """Whether completions end with an error other than [0]."""
-        data = np.frombuffer(chunk, np.uint8)
-        end = np.flatnonzero(data == ord("\n"))[rows]
+        data, end = scanned.data, scanned.ends[rows]
         good = (data[end - 1] == ord("]")) & (data[end - 2] == ord("0")) & (data[end - 3] == ord("["))
         failed: Bool = ~good
         for i in np.flatnonzero(failed).tolist():
@@ -195,8 +194,8 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
         scanner = Scanner(list(_WANTED.values()), None, list(_WANTED))
         lines = _Lines(source.name, words, requests, report)
         with source.open() as stream:
-            for chunk, first in chunks(stream, report):
-                yield from requests.feed(lines.events(scanner.scan(chunk, first), chunk))
+            for chunk in chunks(stream, report):
+                yield from requests.feed(lines.events(scanner.scan(chunk)))
     yield from requests.rest()
 
 

@@ -108,8 +108,8 @@ def read_layout(source: Input, layout: Layout, report: Report) -> Iterator[pl.Da
     operations = _Operations(layout, report, at.get("op"))
     ordinal = 0
     with source.open() as stream:
-        for chunk, first in chunks(stream, report):
-            scanned = scanner.scan(chunk, first)
+        for chunk in chunks(stream, report):
+            scanned = scanner.scan(chunk)
             values = {name: scanned.values(i) for name, i in at.items()}
             good = (scanned.status == GOOD) & (values["offset"] + values["length"] >= 0)  # wraps where it is too far
             all_good = bool(good.all())

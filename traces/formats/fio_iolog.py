@@ -171,7 +171,7 @@ def _version(source: Input) -> int:
 
 def _has_waits(source: Input) -> bool:
     with replace(source, progress=lambda count: None).open() as stream:
-        return any(_WAITS.search(chunk) for chunk, _ in chunks(stream, Report()))
+        return any(_WAITS.search(chunk) for chunk in chunks(stream, Report()))
 
 
 def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
@@ -181,8 +181,8 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
         report.clock = "relative" if version == 3 or waits else "ordinal"
         log = _Log(source.name, version, waits, report)
         with source.open() as stream:
-            for chunk, first in chunks(stream, report):
-                batch = log.records(log.scanner.scan(chunk, first))
+            for chunk in chunks(stream, report):
+                batch = log.records(log.scanner.scan(chunk))
                 if batch.height:
                     yield batch
 

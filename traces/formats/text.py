@@ -331,7 +331,7 @@ class Codes:
 class Scanned:
     """One chunk's lines: integer values by wanted field, a status a line."""
 
-    def __init__(self, scanner: "Scanner", chunk: bytes, first: int, lines: _Lines) -> None:
+    def __init__(self, scanner: "Scanner", chunk: memoryview, first: int, lines: _Lines) -> None:
         self._scanner, self._chunk, self._lines = scanner, chunk, lines
         self._encoded: dict[int, U32] = {}
         self.first = first  # number of the first line, counted from 1
@@ -341,6 +341,16 @@ class Scanned:
     def count(self) -> int:
         """How many lines there are."""
         return int(self.status.size)
+
+    @property
+    def data(self) -> U8:
+        """The chunk's bytes."""
+        return np.frombuffer(self._chunk, np.uint8)
+
+    @property
+    def ends(self) -> NDArray[np.int32]:
+        """[line] -> where its newline stands in `data`."""
+        return np.append(self._lines.start[1:], np.int32(len(self._chunk))) - np.int32(1)
 
     def values(self, wanted: int) -> I64:
         """[line] -> the value of the i-th wanted field; for a word its 64-bit key."""
@@ -360,19 +370,23 @@ class Scanned:
         encoded, fresh = codes.encode(keys)
         missing = scanner.fields[wanted].missing
         for row in fresh:
-            dictionary.append("" if keys[row] == missing else self._field(int(lines.at[wanted, row])))
+            dictionary.append("" if keys[row] == missing else self._field(row, int(lines.at[wanted, row])))
         self._encoded[wanted] = encoded
         return encoded, dictionary
 
-    def _field(self, begin: int) -> str:
-        ends = b" \t\r\n" if self._scanner.blanks else bytes([self._scanner.spec.separator]) + b"\r\n"
-        end = min((e for e in (self._chunk.find(bytes([c]), begin) for c in ends) if e >= 0), default=len(self._chunk))
-        return self._chunk[begin:end].decode("utf-8", "replace").strip().strip('"')
+    def _field(self, row: int, begin: int) -> str:
+        separator = None if self._scanner.blanks else chr(self._scanner.spec.separator)
+        rest = self._text(begin, row)
+        return (rest.split(separator, 1) or [""])[0].strip().strip('"')
+
+    def _text(self, begin: int, row: int) -> str:
+        """From a place in a line to the line's end."""
+        end = int(self._lines.start[row + 1]) if row + 1 < self.count else len(self._chunk)
+        return bytes(self._chunk[begin : end - 1]).decode("utf-8", "replace").rstrip("\r")
 
     def line(self, row: int) -> str:
         """The text of a line, without its end."""
-        begin = int(self._lines.start[row])
-        return self._chunk[begin : self._chunk.index(b"\n", begin)].decode("utf-8", "replace").rstrip("\r")
+        return self._text(int(self._lines.start[row]), row)
 
     def number(self, row: int) -> int:
         """The line's number in the file, counted from 1."""
@@ -426,9 +440,10 @@ class Scanner:
         )
         self._codes = [Codes() for _ in fields]
         self._words: list[list[str]] = [[] for _ in fields]
+        self._line = 1  # number of the next chunk's first line
 
-    def scan(self, chunk: bytes, first: int) -> Scanned:
-        """Scan a chunk that ends with a newline; ``first`` is the number of its first line."""
+    def scan(self, chunk: bytes | memoryview) -> Scanned:
+        """Scan the file's next chunk, which ends with a newline."""
         data = np.frombuffer(chunk, np.uint8)
         count = _count_lines(data)
         lines = _Lines(
@@ -438,16 +453,17 @@ class Scanner:
             status=np.empty(count, np.uint8),
         )
         _scan(data, self.spec, lines)
-        return Scanned(self, chunk, first, lines)
+        first, self._line = self._line, self._line + count
+        return Scanned(self, memoryview(chunk), first, lines)
 
 
-def chunks(stream: BinaryIO, report: Report, size: int = CHUNK) -> Iterator[tuple[bytes, int]]:
-    """A stream in chunks that end with a newline, each with the number of its first line (counted from 1).
+def chunks(stream: BinaryIO, report: Report, size: int = CHUNK) -> Iterator[memoryview]:
+    """A stream in chunks that end with a newline.
 
     A last line without a newline is given one and noted: a download that broke off ends so. So is a "line" of
     more than 1 MiB cut: it is no line of a trace.
     """
-    rest, line = b"", 1
+    rest = b""
     while True:
         block = stream.read(size)
         if not block:
@@ -461,12 +477,10 @@ def chunks(stream: BinaryIO, report: Report, size: int = CHUNK) -> Iterator[tupl
             report.note("lines longer than 1 MiB, cut")
             block, cut = block + b"\n", len(block) + 1
         rest = block[cut:]
-        chunk = block[:cut]
-        yield chunk, line
-        line += int(_count_lines(np.frombuffer(chunk, np.uint8)))  # three times as fast as bytes.count
+        yield memoryview(block)[:cut]  # no copy: another 8 % of the whole
     if rest:
         report.note("last line without an end: the file may have been cut off")
-        yield rest + b"\n", line
+        yield memoryview(rest + b"\n")
 
 
 def is_text(head: bytes) -> bool:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.kernels
 
 
 def one(line: str, kind: Kind, scale: int = 0) -> int | None:
-    scanned = Scanner([Field(0, kind, scale)], ",", ["value"]).scan(line.encode() + b",\n", 1)
+    scanned = Scanner([Field(0, kind, scale)], ",", ["value"]).scan(line.encode() + b",\n")
     return int(scanned.values(0)[0]) if scanned.status[0] == GOOD else None
 
 
@@ -63,7 +63,7 @@ def test_lines__are_the_reference(rows: list[tuple[str, int]], separator: str | 
     glue = " \t " if separator is None else " , "
     lines = [f"{word}{glue}{value}" for word, value in rows]
     scanner = Scanner([Field(1, Kind.INTEGER), Field(0, Kind.WORD)], separator, ["value", "word"])
-    scanned = scanner.scan("\n".join(lines).encode() + b"\r\n", 1)
+    scanned = scanner.scan("\n".join(lines).encode() + b"\r\n")
     codes, known = scanned.words(1)
     have = [[known[c], str(v)] for c, v in zip(codes, scanned.values(0), strict=True)]
     assert have == [reference.fields(line, separator) for line in lines]
@@ -71,7 +71,7 @@ def test_lines__are_the_reference(rows: list[tuple[str, int]], separator: str | 
 
 def test_status__says_what_is_wrong_with_a_line() -> None:
     scanner = Scanner([Field(0, Kind.INTEGER), Field(2, Kind.INTEGER)], ",", ["time", "size"], fewest=3, most=3)
-    scanned = scanner.scan(b"1,a,2\n\n1,a\n1,a,2,3\nx,a,1\n", 10)
+    scanned = scanner.scan(b"1,a,2\n\n1,a\n1,a,2,3\nx,a,1\n")
     assert list(scanned.status[:4]) == [GOOD, EMPTY, FEW, MANY]
     assert [scanned.reason(i) for i in range(1, 5)] == [
         "empty line",
@@ -79,12 +79,12 @@ def test_status__says_what_is_wrong_with_a_line() -> None:
         "too many fields: at most 3 are needed",
         "time (field 0) is not an integer",
     ]
-    assert (scanned.number(4), scanned.line(4)) == (14, "x,a,1")
+    assert (scanned.number(4), scanned.line(4)) == (5, "x,a,1")
 
 
 def test_units__are_multiplied_and_bounded() -> None:
     scanner = Scanner([Field(0, Kind.INTEGER, unit=512, unsigned=True)], ",", ["offset"])
-    scanned = scanner.scan(f"8\n-1\n{2**63 // 512}\n{2**63 // 512 - 1}\n".encode(), 1)
+    scanned = scanner.scan(f"8\n-1\n{2**63 // 512}\n{2**63 // 512 - 1}\n".encode())
     assert list(scanned.status == GOOD) == [True, False, False, True]
     assert list(scanned.values(0)[[0, 3]]) == [4096, 2**63 - 512]
 
@@ -93,11 +93,16 @@ def test_units__are_multiplied_and_bounded() -> None:
 def test_chunks__lose_nothing(lines: list[bytes], size: int) -> None:
     text = b"\n".join(lines)
     report = Report()
+    scanner = Scanner([Field(0, Kind.WORD)], ",", ["word"])
     whole, expected = b"", 1
-    for chunk, first in chunks(io.BytesIO(text), report, size):
-        assert first == expected
-        assert chunk.endswith(b"\n")
-        expected += chunk.count(b"\n")
+    for chunk in map(bytes, chunks(io.BytesIO(text), report, size)):
+        scanned = scanner.scan(chunk)
+        assert (scanned.first, scanned.count) == (expected, chunk.count(b"\n"))
+        assert [scanned.line(i) for i in range(scanned.count)] == [
+            line.decode("utf-8", "replace").rstrip("\r") for line in chunk[:-1].split(b"\n")
+        ]
+        assert all(scanned.data[end] == 10 for end in scanned.ends)
+        expected += scanned.count
         whole += chunk
     assert whole == text + (b"\n" if text and not text.endswith(b"\n") else b"")
     assert bool(report.notes) == bool(text and not text.endswith(b"\n"))
