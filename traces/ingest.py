@@ -16,15 +16,14 @@ from pathlib import Path
 import polars as pl
 
 from traces.ahead import ahead
-from traces.block import Block
 from traces.code import code_hash
 from traces.errors import TraceError, nearest
 from traces.formats import FORMATS
 from traces.formats.inputs import Input, apart, inputs, told, unpacked
 from traces.formats.reader import Format, Options, Report
 from traces.order import HELD, Disorder, Moves, in_time_order, merged, sorted_on_disk
-from traces.store import Source, Store, TraceInfo, TraceWriter, check_name, part
-from traces.table import schema_of
+from traces.store import KINDS, Source, Store, TraceInfo, TraceWriter, check_name, part
+from traces.table import columns_of
 from traces.tally import Tally
 
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
@@ -243,19 +242,24 @@ def _watched(batches: Iterator[pl.DataFrame], moves: Moves) -> Iterator[pl.DataF
             yield batch
 
 
-_NAMES = {"address": "offset"}  # `Block` says it in a word that SQL does not keep for itself
+_NAMES = {"block": {"address": "offset"}}  # `Block` says it in a word that SQL does not keep for itself
 _RAW = pl.col("raw").cast(pl.Categorical)
 
 
 def _fill(writer: TraceWriter, batches: Iterator[pl.DataFrame], report: Report) -> None:
-    """Write records in time order as `Block` rows and count them."""
-    tally, info = Tally(), writer.info
+    """Write records in time order as rows of the kind's table and count them."""
+    tally, info = Tally(writer.info.kind), writer.info
+    table = KINDS[info.kind]
+    source = _NAMES.get(info.kind, {})
+    rest = [
+        pl.col(source.get(c.name, c.name)).alias(c.name) for c in columns_of(table) if c.name not in ("time", "raw")
+    ]
     for batch in ahead(batches):
         if not writer.rows:
             info.origin = int(batch["time"][0])
         rows = batch.select(
             (pl.col("time") - info.origin).cast(pl.UInt64).alias("time"),
-            *[pl.col(_NAMES.get(name, name)).alias(name) for name in schema_of(Block) if name not in ("time", "raw")],
+            *rest,
             _RAW,
         )
         tally.add(rows)

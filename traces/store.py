@@ -32,9 +32,10 @@ import xxhash
 
 from traces.block import Block
 from traces.errors import StoreError, TraceError, nearest
+from traces.memory import Memory
 from traces.table import F64, I64, U64, Text, checked, columns_of, frame, name_of
 
-KINDS: dict[str, type[Any]] = {"block": Block}
+KINDS: dict[str, type[Any]] = {"block": Block, "memory": Memory}
 ROWS = 1 << 20  # rows of a batch and of a Parquet row group
 
 _INFO = b"strata.trace"
@@ -80,12 +81,12 @@ class Traces(NamedTuple):
     refused: Annotated[U64, "rows of the source that could not be used (table refused)"]
     moved: Annotated[U64, "records that stood after a later one and were sorted into place"]
     duplicated: Annotated[U64, "records that repeat an earlier one exactly (kept)"]
-    reads: Annotated[U64, "read requests"]
-    writes: Annotated[U64, "write requests"]
+    reads: Annotated[U64, "read requests (memory: loads and modifies)"]
+    writes: Annotated[U64, "write requests (memory: stores and modifies)"]
     others: Annotated[U64, "requests that neither read nor write"]
     bytes_read: Annotated[U64, "bytes asked for by reads"]
     bytes_written: Annotated[U64, "bytes given by writes"]
-    volumes: Annotated[U64, "distinct volumes"]
+    volumes: Annotated[U64, "distinct volumes (memory: address spaces)"]
     span: Annotated[U64, "nanoseconds from the first record to the last"]
     clock: Annotated[Text, "what the source's clock counts from: unix, monotonic, relative or ordinal"]
     origin: Annotated[I64, "reading of that clock, in nanoseconds, at the trace's first record"]
@@ -94,7 +95,7 @@ class Traces(NamedTuple):
 
 
 class Volumes(NamedTuple):
-    """Every volume of every trace, one row each."""
+    """Every volume (of a memory trace: address space) of every trace, one row each."""
 
     trace: Annotated[Text, "the trace's name"]
     volume: Annotated[U64, "the volume's number within the trace"]

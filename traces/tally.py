@@ -1,19 +1,20 @@
-"""What is counted while a block trace is written: volumes, exact repeats, odd requests."""
+"""What is counted while a trace is written: volumes (memory: address spaces), exact repeats, odd requests."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from traces import block, memory
 from traces.kernel import kernel
 from traces.store import TraceInfo, Volume
-from traces.table import I64, U8, U16, U32, U64, arrays
+from traces.table import I64, U8, U16, U32, U64, arrays, columns_of
 
 
 class _Request(NamedTuple):
-    """The numbers of a block request: `Block` without its text."""
+    """The numbers of a block request: `Block` without its text. Other kinds are counted in the same columns."""
 
     time: Annotated[U64, "block.time"]
     op: Annotated[U8, "block.op"]
@@ -29,23 +30,42 @@ _COUNTS = np.dtype([(name, "u8") for name in ("requests", "reads", "writes", "by
 _ODD = np.dtype([("empty", "u8"), ("unaligned", "u8"), ("unknown", "u8")])
 
 
+READ, WRITE, EMPTY = 1, 2, 4  # what an operation is, added up; EMPTY: may have no bytes
+
+
+def _meanings(known: Mapping[Any, int]) -> U8:
+    """[operation] -> what it is."""
+    table = np.zeros(256, np.uint8)
+    for op, meaning in known.items():
+        table[op] = meaning
+    return table
+
+
+_BLOCK = _meanings(
+    {block.Op.READ: READ, block.Op.WRITE: WRITE, block.Op.ZONE_APPEND: WRITE, block.Op.FLUSH: EMPTY}
+    | {op: EMPTY for op in block.Op if block.Op.ZONE_OPEN <= op <= block.Op.UNKNOWN}
+)
+_MEMORY = _meanings({memory.Op.LOAD: READ, memory.Op.STORE: WRITE, memory.Op.MODIFY: READ | WRITE})
+
+
 @kernel
-def _count(r: _Request, volumes: NDArray[np.void], odd: NDArray[np.void]) -> None:
+def _count(r: _Request, meanings: U8, volumes: NDArray[np.void], odd: NDArray[np.void]) -> None:
     """Add requests to their volumes' counts."""
     for i in range(r.time.size):
         v = volumes[r.volume[i]]
         op, length = r.op[i], r.length[i]
+        meaning = meanings[op]
         v.requests += np.uint64(1)
-        if op == 0:
+        if meaning & READ:
             v.reads += np.uint64(1)
             v.bytes_read += length
-        elif op == 1 or op == 5:
+        if meaning & WRITE:
             v.writes += np.uint64(1)
             v.bytes_written += length
         if length > 0:
             v.extent = max(v.extent, r.address[i] + length)
         o = odd[0]
-        o.empty += np.uint64(length == 0 and op != 3 and op < 6)
+        o.empty += np.uint64(length == 0 and not meaning & EMPTY)
         o.unaligned += np.uint64(((r.address[i] | length) & np.uint64(511)) != 0)
         o.unknown += np.uint64(op == 255)
 
@@ -103,10 +123,48 @@ def _repeats(r: _Request, count: int) -> Any:
     return found
 
 
-class Tally:
-    """Counts the rows of a block trace, batch by batch, into its `TraceInfo`."""
+_SENTENCES = {
+    "empty": "requests of no bytes that should have some",
+    "unaligned": "requests that are not whole 512-byte sectors",
+    "unknown": "requests of an operation that is not known",
+}
 
-    def __init__(self) -> None:
+
+class _Kind(NamedTuple):
+    """How the rows of one trace kind are counted."""
+
+    columns: list[pl.Expr]  # as `_Request`
+    meanings: U8
+    odd: dict[str, str]
+
+
+def _nothing(name: str, dtype: type[pl.DataType]) -> pl.Expr:
+    return pl.lit(0, dtype=dtype).alias(name)
+
+
+_KINDS = {
+    "block": _Kind([pl.col(c.name) for c in columns_of(_Request)], _BLOCK, _SENTENCES),
+    "memory": _Kind(
+        [
+            pl.col("time", "op"),
+            pl.col("space").alias("volume"),
+            pl.col("address"),
+            pl.col("size").alias("length"),
+            (pl.col("ip") ^ pl.col("gap")).cast(pl.Int64, wrap_numerical=True).alias("latency"),
+            pl.col("cpu").alias("stream"),
+            _nothing("flags", pl.UInt16),
+        ],
+        _MEMORY,
+        {"unknown": "accesses of an operation that is not known"},
+    ),
+}
+
+
+class Tally:
+    """Counts the rows of a trace, batch by batch, into its `TraceInfo`."""
+
+    def __init__(self, kind: str = "block") -> None:
+        self._kind = _KINDS[kind]
         self._volumes = np.zeros(16, _COUNTS)
         self._odd = np.zeros(1, _ODD)
         self._duplicated = 0
@@ -114,15 +172,15 @@ class Tally:
         self._span = 0
 
     def add(self, batch: pl.DataFrame) -> None:
-        """Count a batch of `Block` rows, in time order."""
+        """Count a batch of rows of the kind's table, in time order."""
         if not batch.height:
             return
-        numbers = batch.drop("raw")
+        numbers = batch.select(self._kind.columns)
         requests = arrays(_Request, numbers)
         top = int(requests.volume.max()) + 1
         if top > self._volumes.size:
             self._volumes = np.concatenate([self._volumes, np.zeros(2 * top - self._volumes.size, _COUNTS)])
-        _count(requests, self._volumes, self._odd)
+        _count(requests, self._kind.meanings, self._volumes, self._odd)
         self._span = int(requests.time[-1])
         cut = int(np.searchsorted(requests.time, requests.time[-1], "left"))
         if self._rest is not None:
@@ -150,13 +208,6 @@ class Tally:
         info.duplicated = self._duplicated
         info.span = self._span
         odd = self._odd[0]
-        for key, sentence in _SENTENCES.items():
+        for key, sentence in self._kind.odd.items():
             if odd[key]:
                 info.notes[sentence] = int(odd[key])
-
-
-_SENTENCES = {
-    "empty": "requests of no bytes that should have some",
-    "unaligned": "requests that are not whole 512-byte sectors",
-    "unknown": "requests of an operation that is not known",
-}

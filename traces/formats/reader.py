@@ -7,7 +7,7 @@ what is odd it counts as a note. It streams: batches of at most `ROWS` records, 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import polars as pl
 
@@ -30,6 +30,14 @@ class Records(NamedTuple):
     stream: Annotated[U32, "process or stream id; 0 where not told"]
     flags: Annotated[U16, "see block.flags"]
     raw: Annotated[Text, "the source's word"]
+
+
+def records(table: type[Any]) -> dict[str, pl.DataType]:
+    """What a reader of another kind yields: the kind's columns with ``time`` on the source's clock (int64 ns).
+
+    ``raw`` is a Categorical in the frames.
+    """
+    return schema_of(table) | {"time": pl.Int64()}
 
 
 class Action(StrEnum):
