@@ -7,15 +7,16 @@ from typing import Any
 from pipeline import STAGES
 from traces import catalog
 from traces.catalog import STORE_TABLES, Macro
+from traces.profile import PROFILE_TABLES
 from traces.store import KINDS, Store
 
 _MACROS = Path(__file__).parent / "macros"
 
 
 def tables() -> list[type[Any]]:
-    """Every declared table, once: trace kinds, the store's own, what the stages write."""
+    """Every declared table, once: trace kinds, the store's own, profiles of traces, what the stages write."""
     results = [table for stage in STAGES.values() for table in stage.writes]
-    return list(dict.fromkeys([*KINDS.values(), *STORE_TABLES, *results]))
+    return list(dict.fromkeys([*KINDS.values(), *STORE_TABLES, *PROFILE_TABLES, *results]))
 
 
 def macros() -> list[Macro]:

@@ -9,8 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from flows import tools
 from flows.terminal import Output
-from flows.verbs import JsonOption, QuietOption, StoreOption, VerboseOption, root_of, verb
+from flows.verbs import (
+    JsonOption,
+    NameOption,
+    QuietOption,
+    ReplaceOption,
+    StoreOption,
+    VerboseOption,
+    trace_names,
+    verb,
+)
 
 app = typer.Typer(
     name="strata",
@@ -19,12 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def _traces(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Names of the store's traces, for the shell."""
-    files = root_of(ctx.find_root().params.get("store")).glob(f"traces/*/{incomplete}*.parquet")
-    return sorted(file.stem for file in files if not file.name.startswith("."))
 
 
 def _stages(incomplete: str) -> list[str]:
@@ -56,11 +60,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-NameOption = Annotated[
-    str | None,
-    typer.Option("--name", help="Name of the trace (default: the file's, or the generator's).", show_default=False),
-]
-ReplaceOption = Annotated[bool, typer.Option("--replace", help="Put it in place of a trace of that name.")]
 FlowOption = Annotated[
     bool, typer.Option("--flow", help="Run as a Prefect flow run (also whenever PREFECT_API_URL is set).")
 ]
@@ -182,7 +181,7 @@ def generate(
 @verb
 def replay(
     out: Output,
-    trace: Annotated[str, typer.Argument(help="A trace's name, or kind/name.", autocompletion=_traces)],
+    trace: Annotated[str, typer.Argument(help="A trace's name, or kind/name.", autocompletion=trace_names)],
     stage: Annotated[str, typer.Argument(help="A stage: see `strata stages`.", autocompletion=_stages)],
     settings: GridOption = None,
     config: Annotated[
@@ -255,7 +254,9 @@ def show(
     out: Output,
     what: Annotated[
         str,
-        typer.Argument(metavar="TRACE|RUN", help="A trace, or a run's id or the start of it.", autocompletion=_traces),
+        typer.Argument(
+            metavar="TRACE|RUN", help="A trace, or a run's id or the start of it.", autocompletion=trace_names
+        ),
     ],
     rows: Annotated[int, typer.Option("--rows", min=0, max=1000, help="How many of the first rows to print.")] = 0,
 ) -> None:
@@ -361,6 +362,9 @@ def doctor(
     from flows.doctor import doctor as look
 
     look(out, rebuild=rebuild, sweep=sweep, compiling=compile)
+
+
+app.add_typer(tools.app)
 
 
 def _keys(out: Output, config: type[Any], schema: bool) -> None:

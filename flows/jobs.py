@@ -12,14 +12,19 @@ from typing import Any
 
 from flows.catalog import publish
 from pipeline.replay import Plan, Replayed, plan, replay
+from traces import profile as profiling
 from traces import workloads
 from traces.catalog import is_current
-from traces.config import plain
-from traces.errors import ConfigError, StrataError
+from traces.config import configured, plain
+from traces.errors import ConfigError, StoreError, StrataError
+from traces.export import Exported
+from traces.export import export as write_file
 from traces.formats.reader import Options
 from traces.ingest import Ingested
 from traces.ingest import ingest as read_recordings
+from traces.profile import Profiled
 from traces.store import Store
+from traces.tools import TOOLS
 
 Progress = Callable[[int, int], None]  # done, in all
 Settings = Mapping[str, Sequence[Any]]  # a configuration key and each value it is to take
@@ -71,6 +76,37 @@ def generate(
     """Make a trace by a workload generator and publish; see `traces.workloads.make`. ``progress`` counts rows."""
     with _published(store):
         return workloads.make(store, workload, name or workload, settings or {}, replace=replace, progress=progress)
+
+
+def derive(
+    store: Store,
+    tool: str,
+    traces: Sequence[str],
+    *,
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    replace: bool = False,
+    progress: Progress = nobody,
+) -> Ingested:
+    """Make a trace of other traces and publish; see `traces.tools`. ``progress`` counts rows."""
+    chosen = TOOLS[tool]
+    names = [store.find(trace)[1] for trace in traces]
+    called = name or ("+".join(names) if chosen.many else f"{names[0]}-{tool}")
+    config = configured(chosen.config, settings or {})
+    with _published(store):
+        given = list(traces) if chosen.many else traces[0]
+        return chosen.make(store, given, config, called, replace=replace, progress=progress)
+
+
+def profile(store: Store, trace: str, *, progress: Progress = nobody) -> Profiled:
+    """Characterise a trace and publish; see `traces.profile.profile`. ``progress`` counts rows."""
+    with _published(store):
+        return profiling.profile(store, trace, progress)
+
+
+def export(store: Store, trace: str, format: str, target: Path, *, progress: Progress = nobody) -> Exported:  # noqa: A002
+    """Write a trace as a file of another format; see `traces.export.export`. ``progress`` counts rows."""
+    return write_file(store, trace, format, target, progress=progress)
 
 
 def combinations(settings: Settings) -> list[dict[str, Any]]:
@@ -163,7 +199,10 @@ def run_all(
     with ThreadPoolExecutor(workers or cores()) as pool:
         futures = [pool.submit(one, each) for each in plans]
         try:
-            wait(futures, return_when=FIRST_EXCEPTION)
+            # in steps: polars leaves signals such that a wait without an end is not interrupted by Ctrl-C
+            while not (ended := wait(futures, timeout=0.1, return_when=FIRST_EXCEPTION)).done or ended.not_done:
+                if any(future.exception() for future in ended.done):
+                    break
             return [future.result() for future in futures]
         except BaseException:
             stop.set()
@@ -185,4 +224,7 @@ def _published(store: Store) -> Iterator[None]:
 
 def _publish(store: Store) -> None:
     if store.root.exists() and not is_current(store):
-        publish(store)
+        try:
+            publish(store)
+        except StoreError as error:
+            raise StoreError(f"traces and results are kept, but the catalog could not be renewed: {error}") from None

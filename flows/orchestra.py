@@ -5,7 +5,13 @@ its own for as long as the process lives, which takes 9-16 s.
 """
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from flows.terminal import Output
@@ -18,6 +24,45 @@ ENVIRONMENT = {
 }
 
 
+_PATIENCE = 2.0  # seconds that a flow run may take to end after an interrupt
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C ends the process soon, whatever Prefect does with it.
+
+    A terminal sends the interrupt to Prefect's own server too; the flow run then goes on asking a server that is gone,
+    for minutes. What a run had written so far has a name that no query sees and is swept by the next writer.
+    """
+
+    def interrupted(number: int, frame: FrameType | None) -> None:
+        timer = threading.Timer(_PATIENCE, _end)
+        timer.daemon = True
+        timer.start()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, interrupted)
+    signal.siginterrupt(signal.SIGINT, True)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end() -> None:
+    """End this process and the server that it started, as an interrupt should."""
+    os.write(2, b"error: interrupted; nothing half-written\n")
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            if int(fields[1]) == os.getpid():
+                os.kill(int(stat.parent.name), signal.SIGTERM)
+    os._exit(130)
+
+
 def run(name: str, out: Output, /, **parameters: Any) -> Any:
     """Run the flow ``flows.<name>.<name>`` in this process and return its result; its errors come as they are raised.
 
@@ -28,7 +73,7 @@ def run(name: str, out: Output, /, **parameters: Any) -> Any:
         os.environ.setdefault(key, value)
     if not out.verbose:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with out.waiting(f"flow run: {name}"):
+    with out.waiting(f"flow run: {name}"), _interruptible():
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         flow = getattr(import_module(f"flows.{name}"), name)

@@ -35,6 +35,7 @@ def query(out: Output, sql: str, *, as_csv: bool, parquet: Path | None) -> None:
     """Answer a query; raises QueryError with DuckDB's message."""
     with ready(out) as db:
         try:
+            _reads_only(db, sql)
             if parquet is not None:
                 _keep(db, sql, parquet)
                 out.note(f"written to {parquet}")
@@ -59,6 +60,21 @@ def query(out: Output, sql: str, *, as_csv: bool, parquet: Path | None) -> None:
             raise KeyboardInterrupt from None
         except duckdb.Error as error:
             raise QueryError(str(error).strip()) from error
+
+
+_ASKS = ("SELECT", "EXPLAIN", "PRAGMA", "MULTI")  # MULTI: a PIVOT
+
+
+def _reads_only(db: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """QueryError for a statement that would write files or change anything, and for more than one statement."""
+    statements = db.extract_statements(sql)
+    for statement in statements:
+        if statement.type.name not in _ASKS:
+            raise QueryError(
+                f"{statement.type.name} is no question: `strata sql` only reads; --parquet and --csv keep answers"
+            )
+    if len(statements) != 1:
+        raise QueryError(f"{len(statements)} statements: ask one question at a time")
 
 
 def _cell(value: Any) -> Any:

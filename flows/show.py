@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from flows import describe
 from flows.terminal import Output, bytes_text, span_text, text
 from traces.catalog import connect, is_current
 from traces.errors import StoreError, TraceError, nearest
@@ -79,6 +80,7 @@ def ingested(out: Output, made: Iterable["Ingested"]) -> None:
         out.document(
             [
                 trace_data(each.kind, each.name, each.info)
+                | describe.fitness_data(out.store, each.kind, each.name, each.info)
                 | {"path": str(each.path), "fresh": each.fresh, "seconds": each.seconds}
                 for each in made
             ]
@@ -101,14 +103,17 @@ def ingested(out: Output, made: Iterable["Ingested"]) -> None:
         }
         others = info.total("requests") - info.total("reads") - info.total("writes")
         facts |= {"others": f"{others:,}"} if others else {}
-        facts |= {"note" if i == 0 else " " * i: _note(n, c) for i, (n, c) in enumerate(info.notes.items())}
+        facts |= describe.feeds(out.store, each.kind, each.name, info)
         out.record(facts)
+        _notes(out, info)
         _refused(out, each.kind, each.name, info)
         out.text("")
 
 
-def _note(sentence: str, count: int) -> str:
-    return f"{sentence} ({count:,} x)"
+def _notes(out: Output, info: TraceInfo) -> None:
+    """What was odd, most often first."""
+    notes = sorted(info.notes.items(), key=lambda note: -note[1])
+    out.table([{"times": count, "note": sentence} for sentence, count in notes])
 
 
 def _refused(out: Output, kind: str, name: str, info: TraceInfo) -> None:
@@ -130,15 +135,16 @@ def trace(out: Output, kind: str, name: str, first: int) -> None:
     if first:
         head = next(read(KINDS[kind], store.trace_path(kind, name), rows=first)).head(first).to_dicts()
     if out.json:
-        out.document(trace_data(kind, name, info) | {"first": head})
+        told = describe.fitness_data(store, kind, name, info) | describe.profile_data(store, kind, name, info)
+        out.document(trace_data(kind, name, info) | told | {"first": head})
         return
     facts = trace_row(kind, name, info)
     facts |= {"format": f"{info.format}: {info.reason}" if info.reason else info.format, "content": info.content}
     facts |= {"moved": info.moved, "duplicated": info.duplicated, "clock": _clock(info)}
-    facts |= {"note" if i == 0 else " " * i: _note(n, c) for i, (n, c) in enumerate(info.notes.items())}
     if info.options:
         facts["asked"] = ", ".join(f"{key}={value}" for key, value in info.options.items() if value != "")
     out.record(facts)
+    _notes(out, info)
     volumes = [
         {
             "volume": index,
@@ -156,6 +162,8 @@ def trace(out: Output, kind: str, name: str, first: int) -> None:
     out.table(volumes[:20], title="volumes")
     if len(volumes) > 20:
         out.note(f"{len(volumes) - 20:,} more: strata sql \"FROM volumes WHERE trace = '{name}'\"")
+    describe.fitness(out, kind, name, info)
+    describe.figures(out, kind, name, info)
     if info.sources:
         out.text("")
         out.table(

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from traces.store import Store
 
 Record = Mapping[str, Any]
 
 _PATIENCE = 1.0  # seconds before a progress bar appears
+_FOLDED = 40  # columns that the widest cell may be folded to before a table is too wide
 _WIDE = 100_000  # columns of a "terminal" that is none
 
 
@@ -34,8 +36,11 @@ class Output:
     @property
     def store(self) -> "Store":
         """The store that the command is about."""
+        from traces.errors import StoreError
         from traces.store import Store
 
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"{self.root}: a file, not the folder of a store; choose another --store")
         return Store(self.root)
 
     @property
@@ -59,25 +64,32 @@ class Output:
 
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for key, value in (record if shown is None else shown).items():
-            table.add_row(f"[bold]{_safe(key)}[/]", _safe(text(value)))
+            table.add_row(_plain(key, "bold"), _plain(text(value)))
         self._print(table)
 
     def table(self, records: Sequence[Record], title: str = "") -> None:
-        """A table for people; numbers to the right."""
+        """A table for people, numbers to the right; a record a block where a terminal has no room for the columns."""
         from rich import box
         from rich.table import Table
 
         if not records:
             return
         if title and not self.quiet:
-            self._print(f"[bold]{_safe(title)}[/]")
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+            self._print(_plain(title, "bold"))
         names = list(dict.fromkeys(name for record in records for name in record))
+        cells = [[text(record.get(name)) for name in names] for record in records]
+        widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(names)]
+        if sum(widths) - max(widths) + min(max(widths), _FOLDED) + 3 * len(names) > self.width:
+            for record in records:
+                self.record(record)
+                self.text("")
+            return
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
         for name in names:
             right = any(isinstance(r.get(name), int | float) and not isinstance(r.get(name), bool) for r in records)
-            table.add_column(_safe(name), justify="right" if right else "left", overflow="fold")
-        for record in records:
-            table.add_row(*(_safe(text(record.get(name))) for name in names))
+            table.add_column(_plain(name), justify="right" if right else "left", overflow="fold")
+        for row in cells:
+            table.add_row(*map(_plain, row))
         self._print(table)
 
     def document(self, value: Any) -> None:
@@ -91,11 +103,11 @@ class Output:
     def note(self, line: str) -> None:
         """Something beside the answer, on stderr."""
         if not self.quiet:
-            self._console(stderr=True).print(_safe(line), style="dim" if sys.stderr.isatty() else None)
+            self._console(stderr=True).print(_plain(line, "dim" if sys.stderr.isatty() else ""))
 
     def error(self, line: str) -> None:
         """What went wrong, on stderr."""
-        self._console(stderr=True).print(f"[red]error:[/] {_safe(line)}", soft_wrap=True)
+        self._console(stderr=True).print(_plain("error:", "red") + _plain(f" {line}"), soft_wrap=True)
 
     @contextmanager
     def progress(self, what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
@@ -155,8 +167,8 @@ class Output:
 
         stream = sys.stderr if stderr else sys.stdout
         if stream.isatty():
-            return Console(stderr=stderr, highlight=False)
-        return Console(stderr=stderr, highlight=False, width=_WIDE, no_color=True)
+            return Console(stderr=stderr, highlight=False, emoji=False)
+        return Console(stderr=stderr, highlight=False, emoji=False, width=_WIDE, no_color=True)
 
 
 def as_json(value: Any) -> str:
@@ -174,9 +186,11 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _safe(line: str) -> str:
-    """Text that rich prints as it is."""
-    return line.replace("[", "\\[")
+def _plain(line: str, style: str = "") -> "Text":
+    """Text that rich prints as it is: no markup, no emoji in it is meant."""
+    from rich.text import Text
+
+    return Text(line, style)
 
 
 def text(value: Any) -> str:

@@ -26,6 +26,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer alone.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Print where an unexpected error came from.")]
 
+NameOption = Annotated[
+    str | None,
+    typer.Option("--name", help="Name of the trace (default: the file's, or the generator's).", show_default=False),
+]
+ReplaceOption = Annotated[bool, typer.Option("--replace", help="Put it in place of a trace of that name.")]
+
 _COMMON: dict[str, tuple[Any, Any]] = {
     "store": (StoreOption, None),
     "json": (JsonOption, False),
@@ -37,6 +43,12 @@ _COMMON: dict[str, tuple[Any, Any]] = {
 def root_of(store: Path | None) -> Path:
     """The store's folder: as given, else ``$STRATA_STORE``, else ``./data``."""
     return store or Path(os.environ.get("STRATA_STORE") or "data")
+
+
+def trace_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the store's traces, for the shell."""
+    files = root_of(ctx.find_root().params.get("store")).glob(f"traces/*/{incomplete}*.parquet")
+    return sorted(file.stem for file in files if not file.name.startswith("."))
 
 
 def verb(body: Callable[..., None]) -> Callable[..., None]:

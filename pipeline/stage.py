@@ -30,8 +30,3 @@ class Stage(Generic[C]):
     # The settled configuration is what is run, hashed and kept.
     fit: Callable[[C, TraceInfo, Callable[[], Iterable[pl.DataFrame]]], C]
     run: Callable[[Iterable[pl.DataFrame], C], Iterator[Rows]]
-
-
-def as_it_is(config: C, info: TraceInfo, trace: Callable[[], Iterable[pl.DataFrame]]) -> C:
-    """The ``fit`` of a stage whose configuration never depends on the trace."""
-    return config

@@ -8,22 +8,28 @@ from hypothesis import strategies as st
 
 from traces.errors import TraceError
 from traces.formats.inputs import Input
-from traces.formats.reader import Action, Format, Options, Records, Report
+from traces.formats.reader import Action, Format, Options, Records, Report, records
+from traces.store import KINDS
 from traces.table import schema_of
 
+NUMBER = {"block": "volume", "memory": "space"}  # column that counts a report's volumes
 
-def read(how: Format, paths: Sequence[Path], action: str = "D") -> tuple[pl.DataFrame, Report]:
+
+def read(how: Format, paths: Sequence[Path | Input], action: str = "D") -> tuple[pl.DataFrame, Report]:
     """All records of a trace, checked for what every reader owes."""
     report = Report()
-    schema = schema_of(Records) | {"raw": pl.Categorical()}
-    batches = list(how.read([Input(path, str(path)) for path in paths], Options(action=Action(action)), report))
+    table = schema_of(Records) if how.kind == "block" else records(KINDS[how.kind])
+    schema = {name: pl.Categorical() if dtype == pl.String else dtype for name, dtype in table.items()}
+    sources = [path if isinstance(path, Input) else Input(path, str(path)) for path in paths]
+    batches = list(how.read(sources, Options(action=Action(action)), report))
     for batch in batches:
         assert list(batch.schema.items()) == list(schema.items())
         assert batch.height
         assert not any(batch[name].null_count() for name in batch.columns)
     rows = pl.concat(batches) if batches else pl.DataFrame(schema=schema)
-    assert set(rows["volume"].unique()) == set(report.volumes.values())
-    return rows.with_columns(pl.col("raw").cast(pl.String)), report
+    if how.kind in NUMBER:
+        assert set(rows[NUMBER[how.kind]].unique()) == set(report.volumes.values())
+    return rows.with_columns(pl.col(pl.Categorical).cast(pl.String)), report
 
 
 def survives(how: Format, path: Path, data: bytes) -> tuple[pl.DataFrame, Report] | None:
@@ -61,3 +67,11 @@ def damaged(whole: bytes) -> st.SearchStrategy[bytes]:
         st.builds(removed, places, st.integers(1, 200)),
         st.builds(inserted, places, some),
     )
+
+
+def accounted(done: tuple[pl.DataFrame, Report] | None, data: bytes) -> None:
+    """Every line of a text is a record, refused, or noted as a header."""
+    if done is not None:
+        rows, report = done
+        lines = data.count(b"\n") + (bool(data) and not data.endswith(b"\n"))
+        assert rows.height + report.refused + report.notes.get("header lines", 0) == lines

@@ -39,13 +39,21 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
         except BaseException as error:
             offer(_Failed(error))
 
+    def taken() -> object:
+        while True:  # polars leaves signals such that a wait without an end is not interrupted by Ctrl-C
+            try:
+                return line.get(timeout=0.1)
+            except queue.Empty:
+                continue
+
     thread = threading.Thread(target=produce, name="ahead", daemon=True)
     thread.start()
     try:
-        while (item := line.get()) is not _END:
+        while (item := taken()) is not _END:
             if isinstance(item, _Failed):
                 raise item.error
             yield item  # type: ignore[misc]
     finally:
         stop.set()
-        thread.join()
+        while thread.is_alive():
+            thread.join(timeout=0.1)

@@ -29,6 +29,8 @@ import duckdb
 import polars as pl
 
 from traces.errors import StoreError
+from traces.label import TraceLabels
+from traces.profile import PROFILE_TABLES, TraceProfile, kept_profile
 from traces.store import (
     KINDS,
     Refused,
@@ -40,6 +42,7 @@ from traces.store import (
     disk_errors,
     packed_runs,
 )
+from traces.store import part as part_of
 from traces.table import U64, Text, columns_of, comments, duckdb_type, name_of, quoted, schema_of, select_list
 
 LOOSE = 256  # `publish` packs when more loose runs than this lie about
@@ -62,7 +65,7 @@ class Published(NamedTuple):
     state: Annotated[Text, "hash of the files that were there and of the code: tells whether the catalog is current"]
 
 
-STORE_TABLES: tuple[type[Any], ...] = (Runs, Traces, Volumes, Refused, Published)
+STORE_TABLES: tuple[type[Any], ...] = (Runs, Traces, Volumes, Refused, TraceLabels, Published)
 
 
 class Macro(NamedTuple):
@@ -114,7 +117,7 @@ def publish(store: Store, tables: Sequence[type[Any]], macros: Sequence[Macro] =
             _pack(store, sources)
             sources, spare = _sources(store)
         gone = [folder for folder in spare if time.time() - folder.stat().st_mtime > GRACE]
-        part = store.root / f".part-{os.getpid()}-{store.catalog.name}"
+        part = part_of(store.catalog)
         try:
             with _told("the catalog", store.catalog), duckdb.connect() as db:
                 db.execute(f"ATTACH {quoted(str(part))} AS catalog_ (STORAGE_VERSION 'v1.5.0')")
@@ -170,9 +173,11 @@ def state(store: Store, without: Iterable[Path] = ()) -> str:
     for name in sorted(p.name for p in store.root.glob("runs/[!.]*")):
         if name not in skip:
             digest.update(f"{name}\0".encode())
-    for file in sorted([*store.root.glob("traces/*/[!.]*"), *store.root.glob("refused/*/[!.]*")]):
+    for file in sorted(p for folder in ("traces", "refused", "labels") for p in store.root.glob(f"{folder}/*/[!.]*")):
         stat = file.stat()
         digest.update(f"{file.parent.name}/{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+    for folder in sorted(store.root.glob("profiles/*/*/[!.]*")):
+        digest.update(f"{'/'.join(folder.parts[-3:])}\0".encode())
     return digest.hexdigest()[:20]
 
 
@@ -234,7 +239,7 @@ def _pack(store: Store, sources: Sequence[_Source]) -> int:
         return 0
     runs = sorted(frozenset().union(*(source.runs for source in chosen)))
     name = "pack-" + hashlib.sha256("\0".join(runs).encode()).hexdigest()[:20]
-    part = store.root / "runs" / f".part-{os.getpid()}-{name}"
+    part = part_of(store.root / "runs" / name)
     try:
         with _told("a pack", store.root), duckdb.connect() as db:
             part.mkdir()
@@ -252,7 +257,7 @@ def _pack(store: Store, sources: Sequence[_Source]) -> int:
 def _remove(folders: Iterable[Path]) -> None:
     """Remove folders so that no query ever sees half of one."""
     for folder in folders:
-        part = folder.with_name(f".part-{os.getpid()}-{folder.name}")
+        part = part_of(folder)
         with disk_errors("packed runs", folder):
             folder.rename(part)
         shutil.rmtree(part, ignore_errors=True)
@@ -321,11 +326,17 @@ def _relation(db: duckdb.DuckDBPyConnection, contents: _Contents, table: type[An
         paths = [store.trace_path(kind, name) for kind, name in infos if kind == kinds[table]]
         sql = f"SELECT *, parse_filename(filename, true) AS trace {_files(paths, True)}" if paths else ""
         return "VIEW", _TRACE, _select(table, sql, _TRACE)
-    if table is Refused:
-        paths = [path for path in (store.refused_path(*each) for each in infos) if path.exists()]
+    if beside := {Refused: store.refused_path, TraceLabels: store.labels_path}.get(table):
+        paths = [path for path in (beside(*each) for each in infos) if path.exists()]
         told = "parse_filename(filename, true) AS trace, parse_filename(parse_dirpath(filename)) AS kind"
         sql = f"SELECT *, {told} {_files(paths, True)}" if paths else ""
         return "VIEW", _KIND | _TRACE, _select(table, sql, _KIND | _TRACE)
+    if table in PROFILE_TABLES:
+        kept = (kept_profile(store, *each, info.content) for each, info in infos.items())
+        paths = [folder / f"{name_of(table)}.parquet" for folder in kept if folder]
+        told = "split_part(filename, '/', -3) AS trace, split_part(filename, '/', -4) AS kind"
+        sql = f"SELECT *, {told} {_files(paths, True)}" if paths else ""
+        return "TABLE" if table is TraceProfile else "VIEW", _KIND | _TRACE, _select(table, sql, _KIND | _TRACE)
     sql = _rows(name_of(table), contents.sources)
     if table is Runs:
         return "TABLE", {}, _select(table, sql, ()) + " ORDER BY began, run"

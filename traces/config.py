@@ -24,7 +24,16 @@ _SIZES = {"": 1, "b": 1} | {
     for power, letter in enumerate("kmgtp", start=1)
     for unit, factor in ((f"{letter}ib", 1024**power), (f"{letter}b", 1000**power), (letter, 1024**power))
 }
-_TIMES = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9, "h": 3600 * 10**9, "d": 86400 * 10**9}
+_TIMES = {
+    "": 1,
+    "ns": 1,
+    "us": 10**3,
+    "ms": 10**6,
+    "s": 10**9,
+    "min": 60 * 10**9,
+    "h": 3600 * 10**9,
+    "d": 86400 * 10**9,
+}
 
 
 def _scaled(value: Any, units: Mapping[str, int], example: str) -> Any:
@@ -46,7 +55,7 @@ def size(value: Any) -> Any:
 
 
 def duration(value: Any) -> Any:
-    """``"10s"``, ``"5min"`` or ``"500us"`` as nanoseconds."""
+    """``"10s"``, ``"5min"``, ``"500us"`` or a bare number of nanoseconds as nanoseconds."""
     return _scaled(value, _TIMES, "500us, 10s or 5min")
 
 
@@ -95,6 +104,16 @@ class Key(NamedTuple):
     doc: str
 
 
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(config: type[Any]) -> TypeAdapter[Any]:
+    """Kept: to make one takes milliseconds."""
+    if config not in _ADAPTERS:
+        _ADAPTERS[config] = TypeAdapter(config)
+    return _ADAPTERS[config]
+
+
 def configured(config: type[C], settings: Mapping[str, Any]) -> C:
     """Build a configuration; a ConfigError names every key that is unknown or out of bounds."""
     known = {f.name for f in fields(config)}  # type: ignore[arg-type]
@@ -102,9 +121,10 @@ def configured(config: type[C], settings: Mapping[str, Any]) -> C:
         if key not in known:
             raise ConfigError(f"unknown key '{key}'{nearest(key, known)}")
     try:
-        return TypeAdapter(config).validate_python({k: _whole(v) for k, v in settings.items()})
+        made: C = _adapter(config).validate_python({k: _whole(v) for k, v in settings.items()})
     except ValidationError as error:
         raise ConfigError("; ".join(_told(problem) for problem in error.errors())) from None
+    return made
 
 
 def _whole(value: Any) -> Any:
@@ -122,7 +142,7 @@ def _told(problem: Any) -> str:
 
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON-ready values; `configured` takes it back."""
-    data: dict[str, Any] = TypeAdapter(type(config)).dump_python(config, mode="json")
+    data: dict[str, Any] = _adapter(type(config)).dump_python(config, mode="json")
     return data
 
 
@@ -138,7 +158,17 @@ def to_toml(config: Any) -> str:
 
 def schema(config: type[Any]) -> dict[str, Any]:
     """The configuration's JSON Schema."""
-    return TypeAdapter(config).json_schema()
+    told = _adapter(config).json_schema()
+    defaults = plain(config())
+    hints = get_type_hints(config, include_extras=True)
+    for name, field in told["properties"].items():  # pydantic tells defaults and bounds as they are inside
+        field["default"] = defaults[name]
+        for word, standard in _STANDARD.items():
+            if word in field:
+                field[standard] = field.pop(word)
+        if _reads_units(hints[name]):
+            field["anyOf"] = [{"type": field.pop("type")}, {"type": "string", "description": "with a unit"}]
+    return told
 
 
 def keys(config: type[Any]) -> list[Key]:
@@ -154,6 +184,14 @@ def keys(config: type[Any]) -> list[Key]:
     return out
 
 
+def _reads_units(hint: Any) -> bool:
+    """Whether values may be written with a unit (`Bytes`, `Nanoseconds`, or several of them)."""
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    validators = [mark.func for mark in marks if isinstance(mark, BeforeValidator)]
+    return any(function in (size, duration) for function in validators)
+
+
+_STANDARD = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 

@@ -6,6 +6,7 @@ note; a source of which nothing can be used is an error.
 
 import hashlib
 import re
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +18,14 @@ import polars as pl
 
 from traces.ahead import ahead
 from traces.code import code_hash
-from traces.errors import TraceError, nearest
+from traces.errors import StrataError, TraceError, nearest
 from traces.formats import FORMATS
+from traces.formats.ambiguous import candidates
 from traces.formats.inputs import Input, apart, inputs, told, unpacked
 from traces.formats.reader import Format, Options, Report
 from traces.order import HELD, Disorder, Moves, in_time_order, merged, sorted_on_disk
 from traces.store import KINDS, Source, Store, TraceInfo, TraceWriter, check_name, part
-from traces.table import columns_of
+from traces.table import Column, columns_of
 from traces.tally import Tally
 
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
@@ -31,6 +33,7 @@ Progress = Callable[[int, int], None]  # bytes read, bytes in all
 MERGED_AT_ONCE = 16  # files read side by side; more are sorted on disk
 _MINIMUM_HELD = 1 << 14  # rows held back of each of several files
 
+_BESIDE = {each.beside for each in FORMATS.values() if each.beside}  # names of files that only accompany others
 _PER_CPU = re.compile(r"(?P<base>.+)\.blktrace\.\d+$")
 _PLAIN = {".csv", ".txt", ".log", ".trace", ".iolog", ".vscsi", ".bin", ".tsv", ".dat"}
 
@@ -75,7 +78,8 @@ def ingest(
         with told(path, str(path)):
             if path.is_dir():
                 raise IsADirectoryError
-            path.stat()
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise TraceError(f"{path}: a pipe or device, which can be read only once: save it to a file first")
     groups = {check_name(name): list(paths)} if name else grouped(paths)
     total = sum(path.stat().st_size for path in paths)
     before, done = 0, []
@@ -84,17 +88,28 @@ def ingest(
         def tell(read: int, offset: int = before) -> None:
             progress(min(offset + read, total), total)
 
-        done.append(_ingest_one(store, trace, files, (format, options or Options(), replace), tell))
+        try:
+            done.append(_ingest_one(store, trace, files, (format, options or Options(), replace), tell))
+        except StrataError as error:
+            if not done:
+                raise
+            kept = ", ".join(each.name for each in done)
+            raise type(error)(f"{error} (kept before it: {kept})") from None
         before += sum(path.stat().st_size for path in files)
         progress(before, total)
     return done
 
 
 def grouped(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Trace name to its files: per-CPU files that share a base together, any other file alone."""
+    """Trace name to its files: per-CPU files that share a base together, any other file alone.
+
+    A file that only accompanies others (`Format.beside`) is no trace where it stands beside one.
+    """
     groups: dict[str, list[Path]] = {}
     for path in paths:
         plain = unpacked(path.name)
+        if plain in _BESIDE and any(other.parent == path.parent for other in paths if other != path):
+            continue  # the reader of the other file finds it there
         if cpu := _PER_CPU.match(plain):
             groups.setdefault(cpu["base"], []).append(path)
             continue
@@ -116,7 +131,8 @@ def detect(sources: Sequence[Input], declared: str | None, options: Options) -> 
         if declared not in FORMATS:
             raise TraceError(f"unknown format '{declared}'{nearest(declared, FORMATS)}")
         return FORMATS[declared], "declared"
-    source, head = next(((each, head) for each in sources if (head := each.head())), (sources[0], b""))
+    ordered = sorted(sources, key=lambda each: each.label in _BESIDE)
+    source, head = next(((each, head) for each in ordered if (head := each.head())), (sources[0], b""))
     if not head:
         raise TraceError(f"{source.name}: the file is empty")
     reasons = {name: why for name, each in FORMATS.items() if (why := each.sniff(source.name, head))}
@@ -128,7 +144,7 @@ def detect(sources: Sequence[Input], declared: str | None, options: Options) -> 
         raise TraceError(f"{source.name}: more than one format fits, declare one: {told_of}")
     raise TraceError(
         f"{source.name}: the format is not recognised; declare it with --format ({', '.join(FORMATS)}) "
-        'or map its columns with --columns "time=0:us,op=1,offset=2:sector,length=3:B"'
+        'or map its columns with --columns "time=0:us,op=1,offset=2:sector,length=3:B"' + candidates(source.name, head)
     )
 
 
@@ -152,7 +168,11 @@ class _Job:
     @property
     def groups(self) -> list[list[Input]]:
         """What each call of the reader is given."""
-        return [list(self.streams)] if self.found.together else [[stream] for stream in self.streams]
+        if self.found.together:
+            return [list(self.streams)]
+        beside = [stream for stream in self.streams if stream.label == self.found.beside]
+        alone = [stream for stream in self.streams if stream not in beside] or beside
+        return [[stream, *beside] if stream not in beside else [stream] for stream in alone]
 
 
 def _ingest_one(
@@ -212,6 +232,9 @@ def _write(job: _Job, hashes: Sequence["Future[Source]"], on_disk: bool) -> Trac
     info = TraceInfo.from_json(job.info.to_json())
     with TraceWriter(job.store, job.trace, info) as writer:
         report = Report(sink=writer.refuse)
+        for each in job.streams:
+            if each.odd:
+                report.note(each.odd)
         moves = [Moves() for _ in job.groups]
         _fill(writer, _ordered(job, report, moves, on_disk), report)
         report.flush()
@@ -243,7 +266,12 @@ def _watched(batches: Iterator[pl.DataFrame], moves: Moves) -> Iterator[pl.DataF
 
 
 _NAMES = {"block": {"address": "offset"}}  # `Block` says it in a word that SQL does not keep for itself
-_RAW = pl.col("raw").cast(pl.Categorical)
+
+
+def _kept(column: Column, source: str) -> pl.Expr:
+    """A column as it is written: words as codes."""
+    kept = pl.col(source).alias(column.name)
+    return kept.cast(pl.Categorical) if column.polars == pl.String else kept
 
 
 def _fill(writer: TraceWriter, batches: Iterator[pl.DataFrame], report: Report) -> None:
@@ -251,16 +279,13 @@ def _fill(writer: TraceWriter, batches: Iterator[pl.DataFrame], report: Report) 
     tally, info = Tally(writer.info.kind), writer.info
     table = KINDS[info.kind]
     source = _NAMES.get(info.kind, {})
-    rest = [
-        pl.col(source.get(c.name, c.name)).alias(c.name) for c in columns_of(table) if c.name not in ("time", "raw")
-    ]
+    rest = [_kept(c, source.get(c.name, c.name)) for c in columns_of(table) if c.name != "time"]
     for batch in ahead(batches):
         if not writer.rows:
             info.origin = int(batch["time"][0])
         rows = batch.select(
             (pl.col("time") - info.origin).cast(pl.UInt64).alias("time"),
             *rest,
-            _RAW,
         )
         tally.add(rows)
         writer.write(rows)
@@ -270,5 +295,7 @@ def _fill(writer: TraceWriter, batches: Iterator[pl.DataFrame], report: Report) 
 def _nothing(job: _Job, report: Report) -> str:
     why = [f"{report.refused} rows were refused, the first: {report.first}"] if report.first else []
     why += [f"{count} x {sentence}" for sentence, count in report.notes.items()]
+    if "action" in job.found.declares:
+        why.append("--action Q, D or C says which events are the requests")
     told_of = "; ".join(why) or "it holds no request"
     return f"{job.streams[0].name}: nothing could be read as {job.found.name} ({told_of}); nothing was kept"

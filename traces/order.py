@@ -10,12 +10,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
-from traces.table import I64, quoted
+from traces.table import I64
 
 HELD = 1 << 18  # rows held back: they are written only when the source has ended, while one core idles
 
@@ -71,6 +70,12 @@ def in_time_order(batches: Iterable[pl.DataFrame], moves: Moves, held: int = HEL
             rows -= ready.height
             given = int(ready["time"][-1])
             yield ready
+        if rows > 2 * held:  # one long batch that others were sorted into: its first rows go
+            ready, rest = waiting[0][: rows - held], waiting[0][rows - held :]
+            waiting[0] = rest
+            rows = held
+            given = int(ready["time"][-1])
+            yield ready
     yield from waiting
 
 
@@ -107,29 +112,65 @@ def _joined(parts: Sequence[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield pl.concat(filled).sort("time", maintain_order=True) if len(filled) > 1 else filled[0]
 
 
-def sorted_on_disk(batches: Iterable[pl.DataFrame], folder: Path, memory: str = "400MB") -> Iterator[pl.DataFrame]:
-    """The same records, stably sorted by ``time`` with files in ``folder``, which is removed at the end."""
+RUN = 1 << 19  # rows sorted in memory at once
+FAN = 32  # sorted runs merged at once
+
+
+def sorted_on_disk(
+    batches: Iterable[pl.DataFrame], folder: Path, run: int = RUN, fan: int = FAN
+) -> Iterator[pl.DataFrame]:
+    """The same records, stably sorted by ``time`` with files in ``folder``, which is removed at the end.
+
+    Runs of ``run`` rows are sorted in memory and written; ``fan`` neighbours at a time are merged into one until so few
+    are left. Memory stays within a few runs' size: DuckDB's sort, given 400 MB, took 3.7 GB for 20 M rows.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        spool = folder / "spool.parquet"
-        writer, seen = None, 0
-        for batch in batches:
-            table = batch.with_columns(
-                pl.int_range(seen, seen + batch.height, dtype=pl.Int64).alias("seen"), pl.col("raw").cast(pl.String)
-            ).to_arrow()
-            seen += batch.height
-            writer = writer or pq.ParquetWriter(spool, table.schema, compression="lz4")
-            writer.write_table(table)
-        if writer is None:
-            return
-        writer.close()
-        with duckdb.connect() as db:
-            db.execute(f"SET memory_limit = {quoted(memory)}")
-            db.execute(f"SET temp_directory = {quoted(str(folder / 'sort'))}")
-            db.execute("SET preserve_insertion_order = true")
-            whole = f"SELECT * EXCLUDE (seen) FROM read_parquet({quoted(str(spool))}) ORDER BY time, seen"
-            for arrow in db.sql(whole).to_arrow_reader(1 << 19):
-                yield pl.DataFrame(pl.from_arrow(arrow)).with_columns(pl.col("raw").cast(pl.Categorical))
+        runs = [_spooled([each], folder / f"0-{i}") for i, each in enumerate(_sorted_runs(batches, run))]
+        level = 0
+        while len(runs) > fan:
+            level += 1
+            groups = [runs[i : i + fan] for i in range(0, len(runs), fan)]
+            runs = [_spooled(_merged_runs(group, run), folder / f"{level}-{i}") for i, group in enumerate(groups)]
+        if runs:
+            yield from _merged_runs(runs, run)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sorted_runs(batches: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+    waiting: list[pl.DataFrame] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(each.height for each in waiting) >= rows:
+            yield pl.concat(waiting).sort("time", maintain_order=True)
+            waiting = []
+    if any(each.height for each in waiting):
+        yield pl.concat(waiting).sort("time", maintain_order=True)
+
+
+def _spooled(batches: Iterable[pl.DataFrame], path: Path) -> Path:
+    writer: pq.ParquetWriter | None = None
+    try:
+        for batch in batches:
+            table = batch.to_arrow()
+            writer = writer or pq.ParquetWriter(path, table.schema, compression="lz4", write_statistics=False)
+            writer.write_table(table, row_group_size=1 << 16)
+    finally:
+        if writer:
+            writer.close()
+    return path
+
+
+def _merged_runs(runs: Sequence[Path], rows: int) -> Iterator[pl.DataFrame]:
+    each = max(rows // len(runs), 1 << 12)
+    yield from merged([_spool(path, each) for path in runs])
+    for path in runs:
+        path.unlink()
+
+
+def _spool(path: Path, rows: int) -> Iterator[pl.DataFrame]:
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows):
+            yield pl.DataFrame(pl.from_arrow(batch)).with_columns(pl.col("raw").cast(pl.Categorical))

@@ -2,6 +2,7 @@
 
     <root>/traces/<kind>/<name>.parquet      a trace; what it was read from is in its metadata
     <root>/refused/<kind>/<name>.parquet     the rows of the source that could not be used
+    <root>/labels/<kind>/<name>.parquet      what each part of the trace is known to be (see `traces.label`)
     <root>/runs/run=<id>/<table>.parquet     the results of one run
     <root>/runs/pack-<id>/<table>.parquet    the results of many runs, put together (see `traces.catalog`)
     <root>/strata.duckdb                     views and small tables over all of it: can always be rebuilt
@@ -16,7 +17,11 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
+import socket
+import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -31,11 +36,15 @@ import pyarrow.parquet as pq
 import xxhash
 
 from traces.block import Block
+from traces.dma import Dma
 from traces.errors import StoreError, TraceError, nearest
+from traces.label import TraceLabels
 from traces.memory import Memory
+from traces.patch import Text as Patches
+from traces.pci import Config
 from traces.table import F64, I64, U64, Text, checked, columns_of, frame, name_of
 
-KINDS: dict[str, type[Any]] = {"block": Block, "memory": Memory}
+KINDS: dict[str, type[Any]] = {"block": Block, "memory": Memory, "config": Config, "dma": Dma, "text": Patches}
 ROWS = 1 << 20  # rows of a batch and of a Parquet row group
 
 _INFO = b"strata.trace"
@@ -80,13 +89,13 @@ class Traces(NamedTuple):
     rows: Annotated[U64, "records"]
     refused: Annotated[U64, "rows of the source that could not be used (table refused)"]
     moved: Annotated[U64, "records that stood after a later one and were sorted into place"]
-    duplicated: Annotated[U64, "records that repeat an earlier one exactly (kept)"]
+    duplicated: Annotated[U64, "records that repeat an earlier one exactly (kept; not counted of memory traces)"]
     reads: Annotated[U64, "read requests (memory: loads and modifies)"]
     writes: Annotated[U64, "write requests (memory: stores and modifies)"]
     others: Annotated[U64, "requests that neither read nor write"]
     bytes_read: Annotated[U64, "bytes asked for by reads"]
     bytes_written: Annotated[U64, "bytes given by writes"]
-    volumes: Annotated[U64, "distinct volumes (memory: address spaces)"]
+    volumes: Annotated[U64, "distinct volumes (memory: address spaces; config, dma: devices)"]
     span: Annotated[U64, "nanoseconds from the first record to the last"]
     clock: Annotated[Text, "what the source's clock counts from: unix, monotonic, relative or ordinal"]
     origin: Annotated[I64, "reading of that clock, in nanoseconds, at the trace's first record"]
@@ -95,7 +104,7 @@ class Traces(NamedTuple):
 
 
 class Volumes(NamedTuple):
-    """Every volume (of a memory trace: address space) of every trace, one row each."""
+    """Every volume (memory: address space; config, dma: device) of every trace, one row each."""
 
     trace: Annotated[Text, "the trace's name"]
     volume: Annotated[U64, "the volume's number within the trace"]
@@ -215,12 +224,14 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise StoreError(
-                f"{path}: the disk is full while writing {what}; nothing was kept, free space and run again"
+                f"{path}: the disk is full while writing {what}, of which nothing is kept; free space and run again"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(
                 f"{path}: no permission to write {what}; choose another --store or mend the permissions"
             ) from error
+        if error.errno == errno.ENOENT:
+            raise StoreError(f"{path}: cannot be made to write {what}; choose another --store") from error
         if error.errno in (errno.ENOTDIR, errno.EEXIST):
             raise StoreError(
                 f"{path}: a file stands where a folder of the store should be; choose another --store"
@@ -228,9 +239,22 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
         raise
 
 
+_HERE = f"{zlib.crc32(socket.gethostname().encode()):08x}"  # process ids mean nothing on another machine
+
+
 def part(path: Path) -> Path:
     """A name beside ``path`` that no query sees and that tells which process writes it."""
-    return path.with_name(f".part-{os.getpid()}-{path.name}")
+    return path.with_name(f".part-{_HERE}-{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def _left(part: Path) -> bool:
+    """Whether nobody writes it any more; of another machine's that is believed after a day."""
+    _, here, pid, *_ = [*part.name.split("-"), "", ""]
+    if here == _HERE and pid.isdigit():
+        return not _alive(int(pid))
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - part.stat().st_mtime > 86_400
+    return False
 
 
 def _alive(pid: int) -> bool:
@@ -257,6 +281,10 @@ class Store:
         """Where the rows are kept that could not be used."""
         return self.root / "refused" / kind / f"{name}.parquet"
 
+    def labels_path(self, kind: str, name: str) -> Path:
+        """Where it is kept what each part of a trace is known to be."""
+        return self.root / "labels" / kind / f"{name}.parquet"
+
     def run_path(self, run: str) -> Path:
         """The folder of one run's results."""
         return self.root / "runs" / f"run={run}"
@@ -275,8 +303,7 @@ class Store:
 
     def leftovers(self) -> list[Path]:
         """What killed writers left behind: files and folders that no query sees."""
-        found = [(part, part.name.split("-")[1]) for part in self.root.glob("**/.part-*")]
-        return [part for part, pid in found if not (pid.isdigit() and _alive(int(pid)))]
+        return [each for each in self.root.glob("**/.part-*") if _left(each)]
 
     def traces(self) -> list[tuple[str, str]]:
         """(kind, name) of every trace, sorted."""
@@ -385,9 +412,9 @@ class _File:
 
 
 class TraceWriter:
-    """Writes one trace and its refused rows; both appear when `finish` is called, or neither.
+    """Writes one trace, its refused rows and its labels; all appear when `finish` is called, or none.
 
-    Batches come in time order with ``at`` counted from the first record.
+    Batches come in time order with ``time`` counted from the first record.
     """
 
     def __init__(self, store: Store, name: str, info: TraceInfo) -> None:
@@ -426,6 +453,12 @@ class TraceWriter:
             self._file(Refused, target).write(checked(Refused, rows))
         self.info.refused += rows.height
 
+    def label(self, rows: pl.DataFrame) -> None:
+        """Append rows of the table `TraceLabels`."""
+        target = self.store.labels_path(self.info.kind, self.name)
+        with disk_errors("labels", target):
+            self._file(TraceLabels, target).write(checked(TraceLabels, rows))
+
     def finish(self) -> Path:
         """Write the metadata and put the files in place."""
         info = self.info
@@ -433,12 +466,13 @@ class TraceWriter:
         info.rows = file.rows
         info.content = self._content.hexdigest(*(v.name for v in info.volumes))
         file.writer.add_key_value_metadata({_INFO.decode(): info.to_json()})
-        stale = self.store.refused_path(info.kind, self.name)
+        beside = [path(info.kind, self.name) for path in (self.store.refused_path, self.store.labels_path)]
         with disk_errors("the trace", self._target):
             for each in self._files.values():
                 each.writer.close()
-            if stale not in self._files:
-                stale.unlink(missing_ok=True)
+            for stale in beside:
+                if stale not in self._files:
+                    stale.unlink(missing_ok=True)
             for target, each in reversed(self._files.items()):
                 each.path.rename(target)
         self._files.clear()
@@ -449,6 +483,9 @@ class TraceWriter:
             with contextlib.suppress(OSError):
                 file.writer.close()
             file.path.unlink(missing_ok=True)
+
+
+_GROUP = 1 << 16  # rows of a result table that wait for a row group of their own
 
 
 class RunWriter:
@@ -462,6 +499,7 @@ class RunWriter:
         self._target = store.run_path(run)
         self._folder = part(self._target)
         self._files: dict[str, tuple[Path, pq.ParquetWriter]] = {}
+        self._waiting: dict[str, list[pl.DataFrame]] = {}  # a row group for every few rows would be all footer
         self.rows = 0
 
     def __enter__(self) -> "RunWriter":
@@ -486,16 +524,24 @@ class RunWriter:
                     )
                 path = self._folder / f"{name}.parquet"
                 self._files[name] = path, _parquet(path, schema)
-            writer = self._files[name][1]
             if "run" not in rows.columns:
                 rows = rows.select(pl.lit(self.run).alias("run"), pl.all())
-            writer.write_table(rows.to_arrow().cast(writer.schema))
+            waiting = self._waiting.setdefault(name, [])
+            waiting.append(rows)
+            if sum(each.height for each in waiting) >= _GROUP:
+                self._flush(name)
         self.rows += rows.height if table is not Runs else 0
+
+    def _flush(self, name: str) -> None:
+        writer = self._files[name][1]
+        if waiting := self._waiting.pop(name, []):
+            writer.write_table(pl.concat(waiting).to_arrow().cast(writer.schema))
 
     def finish(self) -> Path:
         """Put the folder in place; where another process was first, its identical results stay."""
         with disk_errors("results", self._target):
-            for _, file in self._files.values():
+            for name, (_, file) in self._files.items():
+                self._flush(name)
                 file.close()
             self._files.clear()
             try:

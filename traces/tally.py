@@ -1,13 +1,13 @@
-"""What is counted while a trace is written: volumes (memory: address spaces), exact repeats, odd requests."""
+"""What is counted while a trace is written: volumes (address spaces, devices), exact repeats, odd requests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from traces import block, memory
+from traces import block, dma, memory, pci
 from traces.kernel import kernel
 from traces.store import TraceInfo, Volume
 from traces.table import I64, U8, U16, U32, U64, arrays, columns_of
@@ -46,6 +46,7 @@ _BLOCK = _meanings(
     | {op: EMPTY for op in block.Op if block.Op.ZONE_OPEN <= op <= block.Op.UNKNOWN}
 )
 _MEMORY = _meanings({memory.Op.LOAD: READ, memory.Op.STORE: WRITE, memory.Op.MODIFY: READ | WRITE})
+_PLAIN = _meanings({0: READ, 1: WRITE})
 
 
 @kernel
@@ -136,6 +137,26 @@ class _Kind(NamedTuple):
     columns: list[pl.Expr]  # as `_Request`
     meanings: U8
     odd: dict[str, str]
+    key: pl.Expr | None = None  # what tells volumes apart where rows do not carry their number
+    name: Callable[[int], str] = str  # a volume's name from its key
+    repeats: bool = True  # whether exact repeats are counted; of memory accesses they are loops, no mistakes
+
+
+def _bits(*columns: tuple[pl.Expr | str, int], dtype: type[pl.DataType] = pl.UInt64) -> pl.Expr:
+    """Columns side by side in one number, each shifted left by so many bits."""
+    parts = [(pl.col(c) if isinstance(c, str) else c).cast(dtype) * (1 << shift) for c, shift in columns]
+    return pl.sum_horizontal(parts).cast(dtype)
+
+
+def _device(key: int) -> str:
+    return "no device" if key < 0 else f"{key >> 16:04x}:{key >> 8 & 255:02x}:{key >> 3 & 31:02x}.{key & 7}"
+
+
+def _place(key: int) -> str:
+    return "absent functions" if key < 0 else _device(key)
+
+
+_BDF = _bits(("segment", 16), ("bus", 8), ("device", 3), ("function", 0))
 
 
 def _nothing(name: str, dtype: type[pl.DataType]) -> pl.Expr:
@@ -156,8 +177,58 @@ _KINDS = {
         ],
         _MEMORY,
         {"unknown": "accesses of an operation that is not known"},
+        repeats=False,
+    ),
+    "config": _Kind(
+        [
+            pl.col("time", "op"),
+            _bits((_BDF, 12), ("register", 0)).alias("address"),
+            pl.col("width").cast(pl.UInt64).alias("length"),
+            pl.col("value").cast(pl.Int64, wrap_numerical=True).alias("latency"),
+            pl.col("cpu").alias("stream"),
+            _bits(("mechanism", 0), ("present", 2), dtype=pl.UInt16).alias("flags"),
+        ],
+        _PLAIN,
+        {},
+        pl.when(pl.col("present") == pci.Presence.ABSENT).then(-1).otherwise(_BDF.cast(pl.Int64)),
+        _place,
+    ),
+    "dma": _Kind(
+        [
+            pl.col("time"),
+            pl.when(pl.col("event") == dma.Event.ACCESS).then("write").otherwise(2).cast(pl.UInt8).alias("op"),
+            pl.col("address"),
+            pl.col("size").alias("length"),
+            pl.col("target").cast(pl.Int64, wrap_numerical=True).alias("latency"),
+            (pl.col("domain") ^ pl.col("pasid")).alias("stream"),
+            _bits(("event", 0), ("hit", 8), ("write", 10), ("fault", 12), dtype=pl.UInt16).alias("flags"),
+        ],
+        _PLAIN,
+        {},
+        pl.when(pl.col("source") == dma.NOT_TOLD).then(-1).otherwise(pl.col("source").cast(pl.Int64)),
+        _device,
+    ),
+    "text": _Kind(
+        [
+            pl.col("time"),
+            pl.lit(1, dtype=pl.UInt8).alias("op"),
+            pl.col("address"),
+            pl.col("length").cast(pl.UInt64),
+            (pl.col("old").cast(pl.String) + "-" + pl.col("new").cast(pl.String))
+            .hash()
+            .cast(pl.Int64, wrap_numerical=True)
+            .alias("latency"),
+            pl.col("pid").alias("stream"),
+            _nothing("flags", pl.UInt16),
+        ],
+        _PLAIN,
+        {},
+        pl.lit(0, dtype=pl.Int64),
+        lambda key: "kernel text",
     ),
 }
+
+COUNTED = frozenset(sentence for kind in _KINDS.values() for sentence in kind.odd.values())  # notes that `Tally` makes
 
 
 class Tally:
@@ -170,18 +241,21 @@ class Tally:
         self._duplicated = 0
         self._rest: pl.DataFrame | None = None  # the last instant's rows: it may go on in the next batch
         self._span = 0
+        self._numbers: dict[int, int] = {}  # a volume's key -> its number, where rows do not carry it
 
     def add(self, batch: pl.DataFrame) -> None:
         """Count a batch of rows of the kind's table, in time order."""
         if not batch.height:
             return
-        numbers = batch.select(self._kind.columns)
+        numbers = batch.select(*self._kind.columns, *self._volume(batch))
         requests = arrays(_Request, numbers)
         top = int(requests.volume.max()) + 1
         if top > self._volumes.size:
             self._volumes = np.concatenate([self._volumes, np.zeros(2 * top - self._volumes.size, _COUNTS)])
         _count(requests, self._kind.meanings, self._volumes, self._odd)
         self._span = int(requests.time[-1])
+        if not self._kind.repeats:
+            return
         cut = int(np.searchsorted(requests.time, requests.time[-1], "left"))
         if self._rest is not None:
             head = int(np.searchsorted(requests.time, self._rest["time"][0], "right"))
@@ -195,12 +269,23 @@ class Tally:
         self._duplicated += _repeats(requests, max(cut, 0))
         self._rest = numbers[-(numbers.height - int(np.searchsorted(numbers["time"].to_numpy(), self._span, "left"))) :]
 
+    def _volume(self, batch: pl.DataFrame) -> list[pl.Series]:
+        """The column `volume` where rows do not carry it."""
+        if self._kind.key is None:
+            return []
+        keys = batch.with_columns(self._kind.key.alias("volume"))["volume"]
+        for key in keys.unique(maintain_order=True):
+            self._numbers.setdefault(key, len(self._numbers))
+        return [keys.replace_strict(self._numbers, return_dtype=pl.UInt32)]
+
     def finish(self, info: TraceInfo, names: Sequence[str]) -> None:
         """Put what was counted into the trace's information; ``names`` are the volumes' keys by number."""
         if self._rest is not None:
             last = arrays(_Request, self._rest)
             self._duplicated += _repeats(last, last.time.size)
             self._rest = None
+        if self._kind.key is not None:
+            names = [self._kind.name(key) for key in self._numbers]
         info.volumes = [
             Volume(name=name, **{key: int(row[key]) for key in _COUNTS.names or ()})
             for name, row in zip(names, self._volumes, strict=False)

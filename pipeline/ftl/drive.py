@@ -38,6 +38,7 @@ from traces.kernel import inline_lean_kernel, lean_kernel, prefetch
 
 HOST, COLLECTOR = 0, 1
 ROUNDS = 256  # write amplification is kept for so many equal shares of the host's writes at most
+FULL = 0.9  # of a hash table's slots: 5 probes for a page that is there, 50 for one that is not (TAOCP 3, 6.4)
 ONE = np.uint64(1)
 NO_BITS = np.uint64(0)
 first_bit: Any = trailing_zeros
@@ -117,7 +118,8 @@ class Drive(NamedTuple):
     where: NDArray[np.uint32]  # [logical page] cell + 1; 0 where unmapped, so that untouched memory is never committed
     holds: NDArray[np.uint32]  # [cell] logical page last programmed there
     counts: NDArray[np.uint64]  # [word] a bit for each cell that counts
-    number: NDArray[np.uint32]  # [trace page] logical page + 1 (compact layout), 0 where none; empty if direct
+    number: NDArray[np.uint32]  # [trace page] logical page + 1, 0 where none; empty unless compact and dense
+    table: NDArray[np.uint32]  # [2 slot] trace page, [2 slot + 1] logical page + 1: compact and sparse, else empty
     cursor: NDArray[np.int64]  # [frontier] next cell
     room: NDArray[np.int64]  # [frontier] cells left
     rounds: NDArray[np.int64]  # [round] pages copied during it
@@ -155,6 +157,7 @@ def new_drive(
     """An erased drive. ``page`` is in bytes; ``numbered`` the pages of the trace's address space if compact, else 0."""
     shift = (pages - 1).bit_length()
     word = min(shift, 6)
+    dense = numbered <= 2 * logical  # else a table over the whole address space would be larger than the drive's state
     drive = Drive(
         logical=logical,
         pages=pages,
@@ -166,7 +169,8 @@ def new_drive(
         where=np.zeros(logical, np.uint32),
         holds=np.empty(blocks << shift, np.uint32),
         counts=np.zeros((blocks << shift) >> word, np.uint64),
-        number=np.zeros(numbered, np.uint32),
+        number=np.zeros(numbered if dense else 0, np.uint32),
+        table=np.zeros(0 if dense else 2 * (int(logical / FULL) + 2), np.uint32),
         cursor=np.zeros(2, np.int64),
         room=np.zeros(2, np.int64),
         rounds=np.zeros(ROUNDS, np.int64),

@@ -57,6 +57,7 @@ WINDOWS = 150  # what an automatic window aims at
 # random prefill: how often the exported pages are overwritten. The write amplification of random writes that follow was
 # within 0.5 % of theory at spares 0.05 to 0.50; after one time 3 to 5 % above it at 0.50
 FILLS = 2
+GROWN = 16  # a small volume may become so many times larger for its spare to work, before that is a mistake
 ADDRESSES = (1 << 32) - 1  # of pages: maps have four bytes an entry, and one value says "nowhere"
 
 
@@ -102,7 +103,8 @@ class Config:
         ByName[Layout],
         Field(
             description="direct: the drive is as large as the volume; compact: pages are numbered in the order of "
-            "their first write, and the drive is as large as what the trace writes"
+            "their first write, and the drive is as large as what the trace writes; discards of pages that were not "
+            "written before do nothing, whatever a prefill put there"
         ),
     ] = Layout.COMPACT
     capacity: Annotated[
@@ -192,7 +194,13 @@ class Config:
             blocks_for(logical, self.block_pages, self.spare, self.reserve, self.frontiers)
         except CapacityError:
             held = self.reserve + self.frontiers
-            return int(np.ceil(self.block_pages * held * (1 - self.spare) / self.spare))
+            needed = int(np.ceil(self.block_pages * held * (1 - self.spare) / self.spare))
+            if needed > max(GROWN * logical, GROWN * self.block_pages * 64):
+                raise ConfigError(
+                    f"reserve {self.reserve} and spare {self.spare} need a drive of {needed} pages, and the trace has "
+                    f"{logical} for it: lower reserve, raise spare or give the drive's size"
+                ) from None
+            return needed
         return logical
 
 

@@ -122,8 +122,10 @@ configs = st.builds(
 
 
 @settings(deadline=None, max_examples=120)
-@given(configs, requests())
-def test_page_mapped__is_the_reference(config: Config, rows: Rows) -> None:
+@given(configs, requests(), st.sampled_from([1, 997]))
+def test_page_mapped__is_the_reference(config: Config, rows: Rows, spread: int) -> None:
+    if config.layout == Layout.COMPACT:  # spread wide, where the numbers are hashed
+        rows = [(at, op, v, offset // PAGE * spread * PAGE + offset % PAGE, n) for at, op, v, offset, n in rows]
     config = fitted(config, rows)
     windows, summaries = replayed(config, trace(rows))
     want = plainly(config, rows)
@@ -354,9 +356,11 @@ def test_drive__state_is_small() -> None:
         blocks = blocks_for(1 << 16, pages, 0.07, 1, Frontiers.ONE)
         drive = _drive(1 << 16, blocks, pages, victim=Victim.COST_BENEFIT)
         assert state_bytes(drive) <= 12 * blocks * pages
+        for space in (1 << 16, 1 << 17, 1 << 31):  # of the trace's address space: dense, and sparse
+            assert state_bytes(_drive(1 << 16, blocks, pages, numbered=space)) <= 18 * blocks * pages
 
 
-def _drive(logical: int, blocks: int, pages: int, victim: Victim = Victim.GREEDY) -> Any:
+def _drive(logical: int, blocks: int, pages: int, victim: Victim = Victim.GREEDY, numbered: int = 0) -> Any:
     return new_drive(
         logical,
         blocks,
@@ -368,6 +372,7 @@ def _drive(logical: int, blocks: int, pages: int, victim: Victim = Victim.GREEDY
         choices=1,
         window=1,
         seed=0,
+        numbered=numbered,
     )
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from traces.order import Disorder, Moves, in_time_order, merged, sorted_on_disk
@@ -60,13 +60,23 @@ def test_merged__is_one_sorted_stream(streams: list[list[int]], size: int) -> No
     assert rows(list(merged(parts))) == want
 
 
-@given(values=times)
-def test_sorted_on_disk__is_the_same_sort(values: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
+@settings(max_examples=60)
+@given(values=times, run=st.integers(1, 70), fan=st.integers(2, 4))
+def test_sorted_on_disk__is_the_same_sort(
+    values: list[int], run: int, fan: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("sort") / "spool"
-    have = list(sorted_on_disk(batches(values, 7), folder))
+    have = list(sorted_on_disk(batches(values, 7), folder, run, fan))
     assert rows(have) == in_order(values)
     assert not folder.exists()
     assert all(f["raw"].dtype == pl.Categorical for f in have)
+
+
+def test_in_time_order__holds_no_more_than_twice_the_window() -> None:
+    source = iter(batches(list(range(1000, 0, -1)), 10))
+    with pytest.raises(Disorder):
+        list(in_time_order(source, Moves(), held=50))
+    assert sum(batch.height for batch in source) >= 880, "the source was read to its end before it was given up"
 
 
 def test_sorted_on_disk__cleans_up_when_abandoned(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class Requests:
         rows = np.where(record, self._next + np.cumsum(record) - 1, -1)
         length = np.where(events.passthrough, np.uint64(0), events.length)
         key = events.device.astype(np.uint64) << np.uint64(8) | self._classes(events, classes[events.word], length)
-        self._queue.append(Queue(events.time, kind, key, events.offset, length, rows, events.failed))
+        self._queue.append(self._partners(Queue(events.time, kind, key, events.offset, length, rows, events.failed)))
         self._queued += events.time.size
         if not record.any():
             return
@@ -141,7 +141,7 @@ class Requests:
         device, place = np.unique(events.device[record], return_index=True)
         for each in device[np.argsort(place)].tolist():
             if each not in self._volumes:
-                self._volumes[each] = self._report.volume(f"{each >> 20},{each & 0xFFFFF}")
+                self._volumes[each] = self._report.volume(self._name(each))
         numbers = np.array([self._volumes[each] for each in device.tolist()], np.uint32)
         held = _Held(
             events.time[record],
@@ -158,6 +158,14 @@ class Requests:
         self._found.latency[fresh] = -1
         self._found.mark[fresh] = 0
         self._next += op.size
+
+    def _name(self, device: int) -> str:
+        """What a device is called."""
+        return f"{device >> 20},{device & 0xFFFFF}"
+
+    def _partners(self, queue: Queue) -> Queue:
+        """By what a request finds its completion: key, offset and length, unless the source knows better."""
+        return queue
 
     def _classes(self, events: Events, kind: U8, length: U64) -> U64:
         """What must agree between a request and its completion beside the place."""

@@ -5,7 +5,7 @@ delimited text (MSR) are layouts with a name. Columns are counted from 0, or nam
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from traces.errors import TraceError, nearest
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Options, Records, Report
 from traces.formats.text import BAD, GOOD, Codes, Field, Kind, Scanned, Scanner, chunks, first_lines
-from traces.table import I64, U8, U32, schema_of
+from traces.table import I64, U8, U32, Bool, schema_of
 
 FILETIME_EPOCH = 116_444_736_000_000_000  # 1970-01-01 in ticks of 100 ns since 1601-01-01 (Windows FILETIME)
 
@@ -53,19 +53,25 @@ class Amount:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Which column holds what. Columns that a source does not have are None."""
+    """Which column holds what. Columns that a source does not have are None.
+
+    ``ops`` are words in lower case; with an empty word among them the column may be blank. ``meaning`` is asked about
+    words that are not among them. ``wide`` is a column that may hold separators itself (see `Scanner`).
+    """
 
     separator: str | None  # one character, or None for runs of blanks
     offset: Amount
     length: Amount
     op: int | Op  # a column, or the operation of every row
-    ops: Mapping[str, Op] = field(default_factory=lambda: OPS)  # words in lower case
+    ops: Mapping[str, Op] = field(default_factory=lambda: OPS)
+    meaning: Callable[[str], Op] | None = None
     time: Clock | None = None
     latency: Clock | None = None
     volume: tuple[int, ...] = ()
     stream: int | None = None
     fewest: int = 0
     most: int = 0
+    wide: int = -1
 
 
 def scanner_of(layout: Layout) -> tuple[Scanner, dict[str, int]]:
@@ -83,7 +89,7 @@ def scanner_of(layout: Layout) -> tuple[Scanner, dict[str, int]]:
         kind = Kind.HEX if amount.hexadecimal else Kind.INTEGER
         want(name, Field(amount.column, kind, unit=amount.unit, unsigned=True))
     if not isinstance(layout.op, Op):
-        want("op", Field(layout.op, Kind.WORD))
+        want("op", Field(layout.op, Kind.WORD, required="" not in layout.ops))
     if layout.latency:
         want("latency", Field(layout.latency.column, Kind.DECIMAL, layout.latency.scale, required=False))
     if layout.stream is not None:
@@ -93,7 +99,7 @@ def scanner_of(layout: Layout) -> tuple[Scanner, dict[str, int]]:
     taken = [wanted.index for wanted in fields]
     if twice := {index for index in taken if taken.count(index) > 1}:
         raise TraceError(f"column {min(twice)} is used twice in the mapping")
-    scanner = Scanner(fields, layout.separator, names, fewest=layout.fewest, most=layout.most)
+    scanner = Scanner(fields, layout.separator, names, fewest=layout.fewest, most=layout.most, wide=layout.wide)
     return scanner, {name: i for i, name in enumerate(names)}
 
 
@@ -112,20 +118,20 @@ def read_layout(source: Input, layout: Layout, report: Report) -> Iterator[pl.Da
             scanned = scanner.scan(chunk)
             values = {name: scanned.values(i) for name, i in at.items()}
             good = (scanned.status == GOOD) & (values["offset"] + values["length"] >= 0)  # wraps where it is too far
+            time, timely = _time(values, layout, scanned, ordinal)
+            good &= timely
             all_good = bool(good.all())
             if not all_good:
-                _refuse(scanned, good, layout, report, source.name)
+                _refuse(scanned, good, layout, report, timely=timely, file=source.name)
             batch = pl.DataFrame(
                 {
-                    "time": _time(values, layout, scanned, ordinal),
+                    "time": time,
                     "op": operations.ops(scanned),
-                    "volume": volumes.numbers(scanned),
+                    "volume": volumes.numbers(scanned, good),
                     "offset": values["offset"].view(np.uint64),
                     "length": values["length"].view(np.uint64),
-                    "latency": _latency(values, layout, scanned.count),
-                    "stream": values["stream"].astype(np.uint32)
-                    if "stream" in values
-                    else np.zeros(scanned.count, np.uint32),
+                    "latency": _latency(values, layout, good, report),
+                    "stream": _stream(values, good, report),
                     "flags": np.zeros(scanned.count, np.uint16),
                     "raw": operations.raw(scanned),
                 },
@@ -139,30 +145,59 @@ def read_layout(source: Input, layout: Layout, report: Report) -> Iterator[pl.Da
                 yield batch
 
 
-def _time(values: Mapping[str, I64], layout: Layout, scanned: Scanned, ordinal: int) -> I64:
+def reader_of(layout: Layout) -> Callable[[Sequence[Input], Options, Report], Iterator[pl.DataFrame]]:
+    """What `Format.read` is for a format that is one layout."""
+
+    def read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
+        for source in sources:
+            yield from read_layout(source, layout, report)
+
+    return read
+
+
+_LATEST = 1 << 62  # nanoseconds, 146 years: the difference of two times must fit 63 bits
+
+
+def _time(values: Mapping[str, I64], layout: Layout, scanned: Scanned, ordinal: int) -> tuple[I64, Bool]:
+    """[line] -> nanoseconds, and whether they can be a time."""
     if layout.time is None:
-        return np.arange(ordinal, ordinal + scanned.count)
-    return (values["time"] - layout.time.epoch) * layout.time.tick
+        return np.arange(ordinal, ordinal + scanned.count), np.ones(scanned.count, np.bool_)
+    limit = _LATEST // layout.time.tick
+    ticks = values["time"] - layout.time.epoch
+    return ticks * layout.time.tick, (ticks + limit).view(np.uint64) <= np.uint64(2 * limit)
 
 
-def _latency(values: Mapping[str, I64], layout: Layout, count: int) -> I64:
+def _latency(values: Mapping[str, I64], layout: Layout, good: Bool, report: Report) -> I64:
+    """[line] -> nanoseconds, -1 where there is none or it cannot be."""
     if layout.latency is None:
-        return np.full(count, -1)
-    found = values["latency"] * layout.latency.tick
-    np.maximum(found, -1, out=found)
-    return found
+        return np.full(good.size, -1)
+    found = values["latency"]
+    odd = (found < 0) | (found > _LATEST // layout.latency.tick)
+    if odd.any():
+        told = odd & good & (found != -1)  # -1 is what a missing field reads as
+        report.note("latencies that are negative or past 146 years, taken as not known", int(np.count_nonzero(told)))
+        return np.where(odd, -1, found * layout.latency.tick)
+    return found * layout.latency.tick
 
 
-def _refuse(
-    scanned: Scanned, good: np.ndarray[tuple[int], np.dtype[np.bool_]], layout: Layout, report: Report, file: str
-) -> None:
+def _stream(values: Mapping[str, I64], good: Bool, report: Report) -> U32:
+    """[line] -> stream id, 0 where there is none or it does not fit 32 bits."""
+    if "stream" not in values:
+        return np.zeros(good.size, np.uint32)
+    found = values["stream"]
+    odd = (found < 0) | (found >= 1 << 32)
+    report.note("stream ids that do not fit 32 bits, taken as not told", int(np.count_nonzero(odd & good)))
+    return np.where(odd, 0, found).astype(np.uint32)
+
+
+def _refuse(scanned: Scanned, good: Bool, layout: Layout, report: Report, *, timely: Bool, file: str) -> None:
     bad = [int(row) for row in np.flatnonzero(~good)]
     if bad[0] == 0 and scanned.first == 1 and scanned.status[0] >= BAD and _is_header(scanned.line(0), layout):
         report.note("header lines")
         bad = bad[1:]
     for row in bad:
         if scanned.status[row] == GOOD:
-            reason = "the request ends past 2**63 bytes"
+            reason = "the request ends past 2**63 bytes" if timely[row] else "the time is past the largest there is"
             report.refuse(file, scanned.number(row), reason, scanned.line(row))
         else:
             scanned.refuse(report, file, [row])
@@ -180,24 +215,31 @@ class _Volumes:
     def __init__(self, report: Report, wanted: Sequence[int], file: str) -> None:
         self._report, self._wanted, self._file = report, wanted, file
         self._codes, self._numbers = Codes(), np.empty(0, np.uint32)
+        self._pairs = [Codes() for _ in wanted[2:]]
 
-    def numbers(self, scanned: Scanned) -> U32:
+    def numbers(self, scanned: Scanned, good: Bool) -> U32:
         """[line] -> volume number; keys of lines that are not good make no volume."""
-        good = scanned.status == GOOD
         if not self._wanted:
             return np.full(scanned.count, self._report.volume(self._file) if good.any() else 0, np.uint32)
         columns = [scanned.words(i) for i in self._wanted]
         key = columns[0][0].astype(np.int64)
-        for codes, _ in columns[1:]:
-            key = (key << 20) | codes
-        if not good.all():
-            key = np.where(good, key, key[np.flatnonzero(good)[0]] if good.any() else 0)
-            if not good.any():
-                return np.zeros(scanned.count, np.uint32)
-        codes, fresh = self._codes.encode(key)
-        new = [self._report.volume("_".join(words[c[row]] for c, words in columns)) for row in fresh]
+        for i, (codes, _) in enumerate(columns[1:]):
+            if i:
+                key = self._pairs[i - 1].encode(key)[0].astype(np.int64)
+            key = (key << 32) | codes
+        rows = None if good.all() else np.flatnonzero(good)
+        codes, fresh = self._codes.encode(key if rows is None else key[rows])
+        firsts = fresh if rows is None else rows[fresh].tolist()
+        new = [self._report.volume("_".join(words[c[row]] for c, words in columns)) for row in firsts]
         self._numbers = np.append(self._numbers, np.array(new, np.uint32))
-        return self._numbers[codes]
+        if rows is None:
+            return self._numbers[codes]
+        numbers = np.zeros(scanned.count, np.uint32)
+        numbers[rows] = self._numbers[codes]
+        return numbers
+
+
+_NAMED = 20  # unknown words that get a note of their own; a column taken for the operation by mistake has millions
 
 
 class _Operations:
@@ -205,14 +247,20 @@ class _Operations:
 
     def __init__(self, layout: Layout, report: Report, wanted: int | None) -> None:
         self._layout, self._report, self._wanted = layout, report, wanted
+        self._strange: set[str] = set()
 
     def ops(self, scanned: Scanned) -> U8:
         """[line] -> `Op`."""
         if self._wanted is None:
             return np.full(scanned.count, int(self._layout.op), np.uint8)
         codes, words = scanned.words(self._wanted)
-        table = np.array([self._layout.ops.get(word.lower(), Op.UNKNOWN) for word in words], np.uint8)
+        table = np.array([self._op(word.lower()) for word in words], np.uint8)
         return table[codes]
+
+    def _op(self, word: str) -> Op:
+        if word in self._layout.ops or self._layout.meaning is None:
+            return self._layout.ops.get(word, Op.UNKNOWN)
+        return self._layout.meaning(word)
 
     def raw(self, scanned: Scanned) -> pl.Series:
         """[line] -> the word itself."""
@@ -224,9 +272,15 @@ class _Operations:
     def note(self, batch: pl.DataFrame) -> None:
         """Name the words that are no operation that is known."""
         strange = batch.filter(pl.col("op") == Op.UNKNOWN)
-        if strange.height:
-            for word, count in strange["raw"].cast(pl.String).value_counts().iter_rows():
-                self._report.note(f"operation '{word}' is not known", count)
+        if not strange.height:
+            return
+        for word, count in strange["raw"].cast(pl.String).value_counts(sort=True).iter_rows():
+            if word in self._strange or len(self._strange) < _NAMED:
+                self._strange.add(word)
+                what = f"operation '{word}' is not known" if word else "requests without an operation"
+            else:
+                what = "operations of other words that are not known"
+            self._report.note(what, count)
 
 
 _UNITS = {"s": 9, "ms": 6, "us": 3, "ns": 0}
@@ -276,7 +330,9 @@ def parse_columns(text: str, head: bytes) -> Layout:
         if unit == "filetime":
             return Clock(where, tick=100, epoch=FILETIME_EPOCH if key == "time" else 0, kind="unix")
         if unit not in _UNITS:
-            raise TraceError(f"--columns: {key}: unknown unit '{unit}'{nearest(unit, [*_UNITS, 'filetime'])}")
+            raise TraceError(
+                f"--columns: {key}: unknown unit '{unit}'{nearest(unit, [*_UNITS, 'filetime'])}; @unix may follow"
+            )
         return Clock(where, scale=_UNITS[unit], kind=kind or "relative")
 
     def amount(key: str) -> Amount:

@@ -114,6 +114,7 @@ class Input:
     name: str
     member: str | None = None
     progress: Callable[[int], None] = _nobody  # is told how many bytes of the file were read since the last call
+    odd: str = ""  # what a user should know of it
     label: str = ""  # `unpacked` name, or the whole one where another input of the trace has the same
 
     def __post_init__(self) -> None:
@@ -183,8 +184,12 @@ def inputs(path: Path, progress: Callable[[int], None] = _nobody) -> list[Input]
             try:
                 with whole.open() as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
                     names = [entry.name for entry in archive if entry.isfile()]
-            except TraceError:  # published excerpts begin with a stray tar header before plain lines
-                return [whole]
+            except TraceError:
+                # published excerpts begin with a stray tar header (its file longer than what is there) before plain
+                # lines; an archive that breaks off holds its file's bytes up to the break
+                if b"\0" in head[1536:]:
+                    raise
+                return [replace(whole, odd="an archive's header without its archive: what follows is read as it is")]
         else:
             return [whole]
     if not names:

@@ -53,7 +53,7 @@ class Options:
     """What the user declared about the source; `Format.declares` says to which formats it means something."""
 
     action: Action = Action.ISSUE  # blktrace, blkparse
-    columns: str = ""  # delimited: a column mapping, see `traces.formats.delimited`
+    columns: str = ""  # delimited: a column mapping, see there; kvm: where the ECAM window is
 
 
 _CUT = 500  # characters of a refused row that are kept
@@ -107,7 +107,8 @@ class Format:
 
     ``sniff`` is given the first file's name and the first 64 KiB of its (decompressed) bytes and answers why it is this
     format ("magic number 0x65617407, little-endian"), or None. ``read`` is given one file, or all the files of the
-    trace where the format is ``together`` (per-CPU files whose events must be matched across files).
+    trace where the format is ``together`` (per-CPU files whose events must be matched across files). A file of the name
+    ``beside`` is no recording itself: it is handed to ``read`` after each of those it comes with.
     """
 
     name: str
@@ -116,4 +117,5 @@ class Format:
     sniff: Callable[[str, bytes], str | None]
     read: Callable[[Sequence[Input], Options, Report], Iterator[pl.DataFrame]]
     together: bool = False
+    beside: str = ""
     declares: frozenset[str] = frozenset()  # the `Options` that mean something to it

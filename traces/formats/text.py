@@ -55,6 +55,7 @@ class _Spec(NamedTuple):
     separator: int  # 0: runs of blanks
     fewest: int  # fields of a line
     most: int  # 0: any number
+    wide: int  # the field that may hold blanks, or -1
     slot: NDArray[np.int32]  # [field] -> wanted field, or -1
     kind: U8
     scale: I64
@@ -179,7 +180,7 @@ def _count_lines(data: U8) -> int:
 @kernel
 def _scan(data: U8, spec: _Spec, out: _Lines) -> None:
     """Fill ``out`` from a chunk whose last byte is a newline."""
-    i, line, wanted = 0, 0, spec.kind.size
+    i, line, wanted, skip = 0, 0, spec.kind.size, 0
     blanks = spec.separator == 0
     separator = spec.separator
     while i < data.size:
@@ -198,26 +199,45 @@ def _scan(data: U8, spec: _Spec, out: _Lines) -> None:
             continue
         while True:
             begin = i
-            slot = spec.slot[field] if field < spec.slot.size else -1
-            if slot >= 0 and spec.kind[slot] == 0:
+            column = field
+            if skip and field > spec.wide:
+                column = field - skip if field - skip > spec.wide else spec.slot.size
+            slot = spec.slot[column] if column < spec.slot.size else -1
+            if slot >= 0 and (spec.kind[slot] == 0 or spec.kind[slot] == 2):
                 # plain digits up to the separator: one pass instead of two, a third off the whole scan
-                value = np.int64(0)
+                value, scale = np.int64(0), np.int64(0)
                 digit = np.uint8(data[i] - np.uint8(48))
                 while digit <= 9:
                     value = value * 10 + np.int64(digit)
                     i += 1
                     digit = np.uint8(data[i] - np.uint8(48))
-                if (
-                    0 < i - begin < 19
-                    and (data[i] == separator or data[i] == 10)
-                    and value <= spec.most_units[slot]
-                    and not blanks
-                ):
+                digits = i - begin
+                if spec.kind[slot] == 2:
+                    scale = spec.scale[slot]
+                    more = scale
+                    if data[i] == 46:
+                        i += 1
+                        digit = np.uint8(data[i] - np.uint8(48))
+                        while digit <= 9:
+                            if more > 0:
+                                value = value * 10 + np.int64(digit)
+                                more -= 1
+                            i += 1
+                            digit = np.uint8(data[i] - np.uint8(48))
+                    while more > 0:
+                        value *= 10
+                        more -= 1
+                ended = data[i] == 10 or ((data[i] == 32 or data[i] == 9) if blanks else data[i] == separator)
+                if ended and digits > 0 and digits + scale < 19 and value <= spec.most_units[slot]:
                     out.values[slot, line] = value * spec.unit[slot]
                     field += 1
+                    if blanks:
+                        while data[i] == 32 or data[i] == 9 or (data[i] == 13 and data[i + 1] == 10):
+                            i += 1
                     if data[i] == 10:
                         break
-                    i += 1
+                    if not blanks:
+                        i += 1
                     continue
                 i = begin
             if blanks:
@@ -257,10 +277,15 @@ def _scan(data: U8, spec: _Spec, out: _Lines) -> None:
                 break
             if not blanks:
                 i += 1
+        if spec.wide >= 0 and field > spec.most and not skip:  # once more, now that it is known how wide it is
+            skip = field - spec.most
+            i = out.start[line]
+            continue
         if field < spec.fewest:
             status = FEW
-        elif spec.most and field > spec.most:
+        elif spec.most and field - skip > spec.most:
             status = MANY
+        skip = 0
         out.status[line] = status
         i += 1
         line += 1
@@ -416,10 +441,18 @@ class Scanner:
 
     ``separator`` is one character, or None for runs of blanks. A line has at least ``fewest`` fields (default: up to
     the last required one) and at most ``most`` (0: any number). ``names`` are used in messages, one a wanted field.
+    Field ``wide`` may hold separators (a process's name): those after it are counted so that the last is ``most - 1``.
     """
 
     def __init__(
-        self, fields: Sequence[Field], separator: str | None, names: Sequence[str], *, fewest: int = 0, most: int = 0
+        self,
+        fields: Sequence[Field],
+        separator: str | None,
+        names: Sequence[str],
+        *,
+        fewest: int = 0,
+        most: int = 0,
+        wide: int = -1,
     ) -> None:
         self.fields, self.names, self.blanks = tuple(fields), tuple(names), separator is None
         slot = np.full(max(f.index for f in fields) + 1, -1, np.int32)
@@ -429,6 +462,7 @@ class Scanner:
             separator=ord(separator) if separator else 0,
             fewest=fewest or max((f.index + 1 for f in fields if f.required), default=1),
             most=most,
+            wide=wide,
             slot=slot,
             kind=np.array([f.kind for f in fields], np.uint8),
             scale=np.array([f.scale for f in fields], np.int64),

@@ -14,6 +14,7 @@ import polars as pl
 from pydantic import Field
 
 from traces.kernel import kernel
+from traces.label import Category
 from traces.store import ROWS
 from traces.workloads.draws import SHARE, below, chance, draw
 from traces.workloads.workload import (
@@ -27,6 +28,7 @@ from traces.workloads.workload import (
     new_plan,
     new_scatter,
     scatter,
+    whole,
 )
 
 
@@ -86,4 +88,22 @@ def generate(config: HotCold, rows: int = ROWS) -> Iterator[pl.DataFrame]:
         yield block(plan, out)
 
 
-WORKLOAD = Workload("hot-cold", "block", "a hot part and a cold part of each volume", HotCold, generate)
+def _category(config: HotCold) -> Category:
+    """Skewed from where a hot place gets thrice what a cold one gets; without skew up to a tenth more."""
+    hot = config.hot_requests / config.hot_data
+    cold = (1 - config.hot_requests) / (1 - config.hot_data)
+    more, less = max(hot, cold), min(hot, cold)
+    writes = Category.RAND_WRITE_SKEWED if more >= 3 * less else Category.UNKNOWN
+    if more <= 1.1 * less:
+        writes = Category.RAND_WRITE_UNIFORM
+    return config.mostly(writes=writes, reads=Category.READ_RANDOM)
+
+
+WORKLOAD = Workload(
+    "hot-cold",
+    "block",
+    "a hot part and a cold part of each volume",
+    HotCold,
+    generate,
+    whole("hot-cold", _category),
+)

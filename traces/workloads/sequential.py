@@ -13,8 +13,9 @@ from pydantic import Field
 
 from traces.block import Op
 from traces.kernel import kernel
+from traces.label import Category
 from traces.store import ROWS
-from traces.workloads.workload import Plan, Requests, Shared, Workload, asked, block, new_plan
+from traces.workloads.workload import Plan, Requests, Shared, Workload, asked, block, new_plan, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,4 +56,15 @@ def generate(config: Sequential, rows: int = ROWS) -> Iterator[pl.DataFrame]:
         yield block(plan, out)
 
 
-WORKLOAD = Workload("sequential", "block", "each volume from end to end, again and again", Sequential, generate)
+def _category(config: Sequential) -> Category:
+    return config.mostly(writes=Category.SEQ_WRITE_LOG, reads=Category.READ_SCAN)
+
+
+WORKLOAD = Workload(
+    "sequential",
+    "block",
+    "each volume from end to end, again and again",
+    Sequential,
+    generate,
+    whole("sequential", _category),
+)

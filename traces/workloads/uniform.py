@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 
 from traces.kernel import kernel
+from traces.label import Category
 from traces.store import ROWS
 from traces.workloads.draws import below, draw
-from traces.workloads.workload import Lane, Plan, Requests, Shared, Workload, asked, block, new_plan
+from traces.workloads.workload import Lane, Plan, Requests, Shared, Workload, asked, block, new_plan, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,4 +33,8 @@ def generate(config: Uniform, rows: int = ROWS) -> Iterator[pl.DataFrame]:
         yield block(plan, out)
 
 
-WORKLOAD = Workload("uniform", "block", "uniformly random requests", Uniform, generate)
+def _category(config: Uniform) -> Category:
+    return config.mostly(writes=Category.RAND_WRITE_UNIFORM, reads=Category.READ_RANDOM)
+
+
+WORKLOAD = Workload("uniform", "block", "uniformly random requests", Uniform, generate, whole("uniform", _category))

@@ -4,35 +4,30 @@ A generator decides where a request goes; when it comes, whether it reads and wh
 in the same way for all of them, each by draws of its own (`Lane`): changing one changes nothing of the others.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from pydantic import Field
 
-from traces.block import Op
-from traces.config import ByName, Bytes
+from traces.block import Flag, Op
+from traces.config import ByName, Bytes, Nanoseconds, to_json
 from traces.kernel import kernel
+from traces.label import Category, Span
 from traces.store import ROWS
-from traces.table import U8, U32, U64
-from traces.workloads.draws import SHARE, Shuffle, below, chance, draw, draws, ln, new_shuffle, shuffled, unit
+from traces.table import U8, U16, U32, U64
+from traces.workloads.arrival import Arrival, Bursts, Process, arrive, new_process
+from traces.workloads.draws import SHARE, Shuffle, below, chance, draw, draws, new_shuffle, shuffled
 
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
 
-_LONGEST = 10**8  # seconds; times then stay below 2**63 ns even if every Poisson gap were the longest there is
+LONGEST = 10**8  # seconds; times then stay below 2**63 ns even if every Poisson gap were the longest there is
 _PLACES = 1 << 40  # of a volume: up to there a draw's finite grid favours no place by more than 2**-12 of its share
-
-
-class Arrival(IntEnum):
-    """How requests follow each other."""
-
-    FIXED = 0
-    POISSON = 1
+_MOSTLY = 0.8  # of the requests alike: one category; less: between two of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +44,23 @@ class Shared:
     rate: Annotated[float, Field(gt=0, le=1e9, description="requests per second, over all volumes, on average")] = 1e4
     arrival: Annotated[
         ByName[Arrival],
-        Field(description="fixed: equal gaps between requests; poisson: independent, exponentially distributed gaps"),
+        Field(
+            description="fixed: equal gaps between requests; poisson: independent, exponentially distributed gaps; "
+            "on-off: bursts of one time scale; b-model: bursts on all time scales (self-similar)"
+        ),
     ] = Arrival.POISSON
+    burst: Annotated[
+        Nanoseconds, Field(ge=1000, le=86400 * 10**9, description="on-off: how long a burst lasts on average")
+    ] = 10**9
+    busy: Annotated[
+        float, Field(ge=0.01, le=0.99, description="on-off: share of the time that is burst; the rest is silence")
+    ] = 0.1
+    bias: Annotated[
+        float, Field(ge=0.5, le=0.95, description="b-model: share of an interval's requests in one half of it")
+    ] = 0.7
+    grain: Annotated[
+        Nanoseconds, Field(ge=1, description="b-model: within intervals of this length requests come evenly")
+    ] = 10**6
     seed: Annotated[int, Field(ge=0, lt=1 << 63, description="the same seed and configuration give the same trace")] = 0
 
     def __post_init__(self) -> None:
@@ -60,15 +70,29 @@ class Shared:
             raise ValueError(
                 f"capacity / size is {self.places} places a volume; {_PLACES} at most: lower capacity or raise size"
             )
-        if self.requests > self.rate * _LONGEST:
+        if self.requests > self.rate * LONGEST:
             raise ValueError(
-                f"{self.requests} requests at a rate of {self.rate:g} last over {_LONGEST // 86400} days: raise rate"
+                f"{self.requests} requests at a rate of {self.rate:g} last over {LONGEST // 86400} days: raise rate"
             )
 
     @property
     def places(self) -> int:
         """Where a request can go within a volume: every multiple of its size."""
         return self.capacity // self.size
+
+    def in_places(self, length: int) -> int:
+        """Bytes as a number of places: rounded down, one at least, a whole volume at most."""
+        return min(max(1, length // self.size), self.places)
+
+    def share_of_places(self, share: float) -> int:
+        """A share of a volume as the nearest number of places."""
+        return round(share * self.places)
+
+    def mostly(self, *, writes: Category, reads: Category) -> Category:
+        """The one where four of five requests write, the other where as many read, else unknown."""
+        if self.reads >= _MOSTLY:
+            return reads
+        return writes if 1.0 - self.reads >= _MOSTLY else Category.UNKNOWN
 
 
 class Generate(Protocol[C_contra]):
@@ -87,6 +111,12 @@ class Workload(Generic[C]):
     doc: str
     config: type[C]
     generate: Generate[C]
+    spans: Callable[[C], list[Span]]  # the truth about the trace, known before it is made
+
+
+def whole(maker: str, category: Callable[[C], Category]) -> Callable[[C], list[Span]]:
+    """The spans of a trace that is one thing from end to end."""
+    return lambda config: [Span(0, category(config), maker, to_json(config))]
 
 
 class Lane(IntEnum):
@@ -99,23 +129,22 @@ class Lane(IntEnum):
     AGAIN = 4
     ORDER = 5
     HEAT = 6
-
-
-_CLOCK = np.dtype([("at", "u8"), ("rest", "f8")])  # whole nanoseconds, and the part of one that is left over
+    BURST = 7
+    KIND = 8
+    LENGTH = 9
+    START = 10
 
 
 class Plan(NamedTuple):
-    """What the kernels take of a configuration; only the clock changes."""
+    """What the kernels take of a configuration."""
 
     requests: int
     volumes: int
     places: int
     size: int
     reads: int  # of SHARE
-    rate: float
-    arrival: Arrival
     lanes: U64  # [lane] -> its key
-    clock: NDArray[np.void]
+    arrivals: Process
 
 
 class Requests(NamedTuple):
@@ -131,50 +160,28 @@ class Requests(NamedTuple):
 
 def new_plan(config: Shared) -> Plan:
     """The kernels' view of a configuration, at the trace's beginning."""
+    lanes = draws(int(draws(config.seed, 1)[0]), len(Lane))
+    bursts = Bursts(config.burst, config.busy, config.bias, config.grain)
     return Plan(
         requests=config.requests,
         volumes=config.volumes,
         places=config.places,
         size=config.size,
         reads=round(config.reads * SHARE),
-        rate=config.rate,
-        arrival=config.arrival,
-        lanes=draws(int(draws(config.seed, 1)[0]), len(Lane)),
-        clock=np.zeros(1, _CLOCK),
+        lanes=lanes,
+        arrivals=new_process(config.arrival, config.requests, config.rate, bursts, lanes[[Lane.GAP, Lane.BURST]]),
     )
 
 
-def new_scatter(plan: Plan) -> Shuffle:
-    """The permutations of places, one a volume, that `scatter` takes."""
-    return new_shuffle(int(plan.lanes[Lane.ORDER]), plan.volumes, plan.places)
-
-
-@kernel
-def _arrive(plan: Plan, begin: int, at: U64) -> None:
-    """When the requests come: the first at 0, the others as `Arrival` says."""
-    if plan.arrival == Arrival.FIXED:
-        for i in range(at.size):
-            at[i] = np.uint64((begin + i) * 1e9 / plan.rate + 0.5)
-        return
-    key, mean = plan.lanes[Lane.GAP], -1e9 / plan.rate
-    for i in range(at.size):  # apart from the sum below, which cannot be vectorised
-        at[i] = np.float64(ln(unit(draw(key, np.uint64(begin + i)))) * mean).view(np.uint64)
-    if begin == 0:
-        at[0] = np.uint64(0)
-    now, rest = plan.clock[0].at, plan.clock[0].rest
-    for i in range(at.size):
-        rest += np.uint64(at[i]).view(np.float64)
-        whole = np.floor(rest)
-        rest -= whole
-        now += np.uint64(whole)
-        at[i] = now
-    plan.clock[0].at, plan.clock[0].rest = now, rest
+def new_scatter(plan: Plan, places: int = 0) -> Shuffle:
+    """The permutations of all places, or of the first ``places``, one a volume, that `scatter` takes."""
+    return new_shuffle(int(plan.lanes[Lane.ORDER]), plan.volumes, places or plan.places)
 
 
 @kernel
 def _ask(plan: Plan, begin: int, out: Requests) -> None:
     """Fill everything but the place."""
-    _arrive(plan, begin, out.time)
+    arrive(plan.arrivals, begin, out.time)
     reads, volumes, size = np.uint64(plan.reads), np.uint64(plan.volumes), np.uint64(plan.size)
     key = plan.lanes[Lane.OP]
     for i in range(out.op.size):
@@ -205,20 +212,35 @@ def asked(plan: Plan, rows: int) -> Iterator[tuple[int, Requests]]:
 
 
 @kernel
+def take_turns(plan: Plan, begin: int, out: Requests) -> None:
+    """Give the requests to the volumes in turn, so that each of them sees an order."""
+    volume = begin % plan.volumes
+    for i in range(out.volume.size):
+        out.volume[i] = volume
+        volume = volume + 1 if volume + 1 < plan.volumes else 0
+
+
+@kernel
 def scatter(shuffle: Shuffle, out: Requests) -> None:
     """Send every place where its volume's permutation sends it."""
     for i in range(out.place.size):
         out.place[i] = shuffled(shuffle, out.volume[i], out.place[i])
 
 
-_RAW = pl.Enum(["R", "W", "D"])  # in the order of `Op`
+_RAW = pl.Enum(["R", "W", "D", "F", "WF"])  # the block layer's words, in the order of `Op`; a write with FUA
+_WITH_FUA = 4
 
 
-def block(plan: Plan, requests: Requests) -> pl.DataFrame:
-    """A finished batch, which is used up, as rows of the table `Block`: latency is not known, no flags."""
+def block(plan: Plan, requests: Requests, flags: U16 | None = None) -> pl.DataFrame:
+    """A finished batch, which is used up, as rows of the table `Block`: latency is not known.
+
+    Of the flags only FUA, and only on writes, has a word.
+    """
     n = requests.time.size
     address = np.multiply(requests.place, np.uint64(plan.size), out=requests.place)
-    op = pl.Series("op", requests.op)
+    op = words = pl.Series("op", requests.op)
+    if flags is not None:
+        words = pl.Series("op", np.where(flags == Flag.FUA, np.uint8(_WITH_FUA), requests.op))
     columns: list[Any] = [
         pl.Series("time", requests.time),
         op,
@@ -227,7 +249,7 @@ def block(plan: Plan, requests: Requests) -> pl.DataFrame:
         pl.Series("length", requests.length),
         pl.repeat(-1, n, dtype=pl.Int64, eager=True).alias("latency"),
         pl.Series("stream", requests.stream),
-        pl.repeat(0, n, dtype=pl.UInt16, eager=True).alias("flags"),
-        op.cat.to(_RAW).alias("raw"),
+        pl.repeat(0, n, dtype=pl.UInt16, eager=True).alias("flags") if flags is None else pl.Series("flags", flags),
+        words.cat.to(_RAW).alias("raw"),
     ]
     return pl.DataFrame(columns)

@@ -16,10 +16,11 @@ import polars as pl
 from pydantic import Field
 
 from traces.kernel import inline_kernel, kernel
+from traces.label import Category
 from traces.store import ROWS
 from traces.table import U64
 from traces.workloads.draws import draw, exp, exp_m1, ln, ln_1p, unit
-from traces.workloads.workload import Lane, Shared, Workload, asked, block, new_plan, new_scatter, scatter
+from traces.workloads.workload import Lane, Shared, Workload, asked, block, new_plan, new_scatter, scatter, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,8 @@ def _inverse(y: float, a: float) -> float:
 
 
 @kernel
-def _law(n: float, theta: float) -> Law:
+def law_of(n: float, theta: float) -> Law:
+    """The law of ``n`` ranks."""
     # 2**-60 stands for 0: exp_m1(a*x)/a is then x to the last bit, and the logarithm needs no branch of its own
     a = 1.0 - theta if theta != 1.0 else 2.0**-60
     low = _area(1.5, a) - 1.0
@@ -75,7 +77,7 @@ def _rank(law: Law, bits: np.uint64) -> tuple[float, bool, float]:
 
 
 @kernel
-def _draw_ranks(law: Law, key: np.uint64, again: np.uint64, begin: int, out: U64) -> None:
+def draw_ranks(law: Law, key: np.uint64, again: np.uint64, begin: int, out: U64) -> None:
     """Ranks counted from 0. The first loop, which is vectorised, leaves n where a closer look is needed."""
     n = np.uint64(law.n)
     for i in range(out.size):
@@ -97,14 +99,32 @@ def _draw_ranks(law: Law, key: np.uint64, again: np.uint64, begin: int, out: U64
 
 def generate(config: Zipf, rows: int = ROWS) -> Iterator[pl.DataFrame]:
     """The trace, in batches."""
-    plan, law = new_plan(config), _law(float(config.places), config.theta)
+    plan, law = new_plan(config), law_of(float(config.places), config.theta)
     shuffle = new_scatter(plan) if config.scattered else None
     key, again = plan.lanes[Lane.PLACE], plan.lanes[Lane.AGAIN]
     for begin, out in asked(plan, rows):
-        _draw_ranks(law, key, again, begin, out.place)
+        draw_ranks(law, key, again, begin, out.place)
         if shuffle is not None:
             scatter(shuffle, out)
         yield block(plan, out)
 
 
-WORKLOAD = Workload("zipf", "block", "popularity that falls with a power of the rank", Zipf, generate)
+def skewed_writes(theta: float) -> Category:
+    """What random writes of this skew are: from 0.5 on the first tenth of a million places gets over three tenths."""
+    if theta >= 0.5:
+        return Category.RAND_WRITE_SKEWED
+    return Category.RAND_WRITE_UNIFORM if theta <= 0.1 else Category.UNKNOWN
+
+
+def _category(config: Zipf) -> Category:
+    return config.mostly(writes=skewed_writes(config.theta), reads=Category.READ_RANDOM)
+
+
+WORKLOAD = Workload(
+    "zipf",
+    "block",
+    "popularity that falls with a power of the rank",
+    Zipf,
+    generate,
+    whole("zipf", _category),
+)

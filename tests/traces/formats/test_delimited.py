@@ -158,3 +158,27 @@ def test_msr__damage_is_refused_never_lost(
     read_rows = sum(b.height for b in MSR.read(inputs(path), Options(), report))
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     assert read_rows + report.refused + report.notes.get("header lines", 0) == lines
+
+
+def test_volumes__are_named_by_lines_that_are_read(tmp_path: Path) -> None:
+    bad = "128166372003061629,other,7,Read,x,24576,41286\n"
+    rows, report = read(
+        tmp_path / "m.csv", "Timestamp,Hostname,DiskNumber,Type,Offset,Size,R\n" + MSR_ROW + bad, how=MSR
+    )
+    assert report.volumes == {"usr_0": 0}
+    assert rows["volume"].to_list() == [0]
+    text = "a b c 1 R 0 512\na b d 1 R 0 512\na b c 2 R 0 512\n"
+    rows, report = read(tmp_path / "d", text, "volume=0+1+2,time=3,op=4,offset=5,length=6")
+    assert report.volumes == {"a_b_c": 0, "a_b_d": 1}
+    assert rows["volume"].to_list() == [0, 1, 0]
+
+
+def test_times__that_no_clock_shows_are_refused(tmp_path: Path) -> None:
+    times = (2**63 - 1, -(2**63), 2**62, 2**62 + 1)
+    text = "".join(f"{time},v{time},R,0,512\n" for time in times)
+    rows, report = read(tmp_path / "t.csv", text, "time=0:ns,volume=1,op=2,offset=3,length=4")
+    assert rows["time"].to_list() == [2**62]
+    assert list(report.volumes) == [f"v{2**62}"]
+    rows, report = read(tmp_path / "m.csv", f"{2**63 - 1},usr,0,Read,0,512,1\n{MSR_ROW}", how=MSR)
+    assert (rows.height, report.refused) == (1, 1)
+    assert report.first.startswith("line 1: the time is past the largest there is")

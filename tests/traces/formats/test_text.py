@@ -134,3 +134,29 @@ def test_text__is_told_from_binary() -> None:
     assert not is_text(b"")
     assert not is_text(bytes(range(64)))
     assert first_lines(b"a\n\nb\nhalf") == ["a", "b"]
+
+
+@settings(max_examples=400)
+@given(st.decimals(-(10**10), 10**10, places=11, allow_nan=False).map(str) | number, st.integers(0, 9))
+def test_decimals__are_the_same_whatever_separates_them(text: str, scale: int) -> None:
+    for separator, line in ((",", f"x,{text},x"), (",", f"x,{text}"), (None, f"x {text}\tx"), (None, f" x {text} \r")):
+        scanned = Scanner([Field(1, Kind.DECIMAL, scale)], separator, ["value"]).scan(line.encode() + b"\n")
+        have = int(scanned.values(0)[0]) if scanned.status[0] == GOOD else None
+        assert have == one(text, Kind.DECIMAL, scale)
+
+
+@given(st.lists(st.text("ab0", min_size=1), min_size=1, max_size=9), st.sampled_from([",", None]))
+def test_wide_field__leaves_the_others_in_place(name: list[str], separator: str | None) -> None:
+    glue = separator or " "
+    scanner = Scanner(
+        [Field(0, Kind.INTEGER), Field(2, Kind.INTEGER), Field(3, Kind.DECIMAL, 3)],
+        separator,
+        ["first", "second", "third"],
+        fewest=4,
+        most=4,
+        wide=1,
+    )
+    lines = [f"7{glue}{glue.join(name)}{glue}8{glue}9.5", f"1{glue}x{glue}2{glue}3", f"1{glue}2{glue}3", ""]
+    scanned = scanner.scan("\n".join(lines).encode() + b"\n")
+    assert list(scanned.status) == [GOOD, GOOD, FEW, EMPTY]
+    assert [scanned.values(i)[:2].tolist() for i in range(3)] == [[7, 1], [8, 2], [9500, 3000]]

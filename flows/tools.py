@@ -1,0 +1,140 @@
+"""The verbs for traces in the store: characterise, cut, sample, merge, rescale, export."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.terminal import Output
+from flows.verbs import ReplaceOption, trace_names, verb
+
+_PANEL = "Traces of the store"
+
+app = typer.Typer()
+
+TraceArgument = Annotated[str, typer.Argument(help="A trace's name, or kind/name.", autocompletion=trace_names)]
+NewNameOption = Annotated[
+    str | None, typer.Option("--name", help="Name of the new trace (default: made of the old).", show_default=False)
+]
+
+
+def _exports(incomplete: str) -> list[str]:
+    """Names of formats that traces can leave as, for the shell."""
+    from traces.export import EXPORTS
+
+    return [name for name in EXPORTS if name.startswith(incomplete)]
+
+
+@app.command(rich_help_panel=_PANEL)
+@verb
+def profile(out: Output, trace: TraceArgument) -> None:
+    """Characterise a block trace: sizes, footprint, reuse, skew, arrivals; over time and by volume."""
+    from flows import describe, jobs
+
+    with out.progress("characterising", "rows") as progress:
+        made = jobs.profile(out.store, trace, progress=progress)
+    describe.profiled(out, made)
+
+
+@app.command(rich_help_panel=_PANEL)
+@verb
+def cut(
+    out: Output,
+    trace: TraceArgument,
+    since: Annotated[
+        str, typer.Option("--since", metavar="TIME", help="From so long after the first record on: 10s, 5min.")
+    ] = "0s",
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="TIME", help="Up to so long after the first record.", show_default=False),
+    ] = None,
+    skip: Annotated[int, typer.Option("--skip", metavar="ROWS", help="Without the first so many records.")] = 0,
+    take: Annotated[
+        int | None,
+        typer.Option("--take", metavar="ROWS", help="So many records after those.", show_default=False),
+    ] = None,
+    volumes: Annotated[
+        list[str] | None,
+        typer.Option("--volume", metavar="NAME", help="Only this volume; may be given again.", show_default=False),
+    ] = None,
+    name: NewNameOption = None,
+    replace: ReplaceOption = False,
+) -> None:
+    """Make a trace of a part of one: of its time, rows or volumes."""
+    asked = {"since": since, "until": until, "skip": skip, "take": take, "volumes": tuple(volumes or ())}
+    _derive(out, "cut", [trace], asked, name, replace)
+
+
+@app.command(rich_help_panel=_PANEL)
+@verb
+def sample(
+    out: Output,
+    trace: TraceArgument,
+    rate: Annotated[float, typer.Option("--rate", help="Share of places to keep, above 0 and up to 1.")] = 0.01,
+    grain: Annotated[str, typer.Option("--grain", metavar="BYTES", help="Size of a place: 4096, 64KiB.")] = "4KiB",
+    seed: Annotated[int, typer.Option("--seed", help="Another seed keeps other places.")] = 0,
+    name: NewNameOption = None,
+    replace: ReplaceOption = False,
+) -> None:
+    """Make a trace of some places of a block trace, each with all of its requests."""
+    _derive(out, "sample", [trace], {"rate": rate, "grain": grain, "seed": seed}, name, replace)
+
+
+@app.command(rich_help_panel=_PANEL)
+@verb
+def merge(
+    out: Output,
+    traces: Annotated[list[str], typer.Argument(metavar="TRACE...", help="Traces' names.", autocompletion=trace_names)],
+    align: Annotated[
+        str, typer.Option("--align", metavar="start|clock", help="All begin at once, or as their clocks say.")
+    ],
+    volumes: Annotated[
+        str,
+        typer.Option(
+            "--volumes", metavar="apart|shared", help="Whether volumes of one name in two traces are one volume."
+        ),
+    ] = "apart",
+    name: NewNameOption = None,
+    replace: ReplaceOption = False,
+) -> None:
+    """Make one trace of several, as if their hosts had shared a machine."""
+    _derive(out, "merge", traces, {"align": align, "volumes": volumes}, name, replace)
+
+
+@app.command(rich_help_panel=_PANEL)
+@verb
+def rescale(
+    out: Output,
+    trace: TraceArgument,
+    factor: Annotated[str, typer.Argument(help="What times are multiplied with: 0.5, 3 or 1/3.")],
+    name: NewNameOption = None,
+    replace: ReplaceOption = False,
+) -> None:
+    """Make a trace that is played faster or slower."""
+    _derive(out, "rescale", [trace], {"factor": factor}, name, replace)
+
+
+@app.command(rich_help_panel=_PANEL)
+@verb
+def export(
+    out: Output,
+    trace: TraceArgument,
+    format: Annotated[  # noqa: A002 - what it is called in the help
+        str, typer.Argument(help="fio-iolog, mqsim, oracle or csv.", autocompletion=_exports)
+    ],
+    file: Annotated[Path, typer.Argument(help="The file to write; .gz, .zst, .bz2 and .lz4 compress it.")],
+) -> None:
+    """Write a trace as a file that other tools read, and tell what the format does not carry."""
+    from flows import describe, jobs
+
+    with out.progress("writing", "rows") as progress:
+        done = jobs.export(out.store, trace, format, file, progress=progress)
+    describe.exported(out, done)
+
+
+def _derive(out: Output, tool: str, traces: list[str], asked: dict[str, Any], name: str | None, replace: bool) -> None:
+    from flows import jobs, show
+
+    with out.progress(f"making by {tool}", "rows") as progress:
+        made = jobs.derive(out.store, tool, traces, name=name, settings=asked, replace=replace, progress=progress)
+    show.ingested(out, [made])

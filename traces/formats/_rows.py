@@ -1,0 +1,46 @@
+"""Batches of the kinds beside block and memory: columns that a source does not tell are filled in."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from traces import dma, pci
+from traces.formats.reader import records
+from traces.table import columns_of
+
+# what stands for "not told" where it is not 0 (or marked so in the table itself)
+_NOT_TOLD: dict[type[Any], dict[str, int]] = {
+    pci.Config: {"mechanism": pci.Mechanism.OTHER, "present": pci.Presence.NOT_TOLD},
+    dma.Dma: {"request": dma.Request.NOT_TOLD, "write": dma.Told.NOT_TOLD, "hit": dma.Told.NOT_TOLD},
+}
+
+
+def rows(table: type[Any], count: int, **columns: Any) -> pl.DataFrame:
+    """A batch: arrays, series of words (see `words`), or one value for all rows."""
+    schema, not_told, data = records(table), _NOT_TOLD.get(table, {}), []
+    for column in columns_of(table):
+        name, dtype = column.name, schema[column.name]
+        value = columns.pop(name, "" if dtype == pl.String else not_told.get(name, column.unknown or 0))
+        if isinstance(value, str):
+            data.append(pl.repeat(value, count, dtype=pl.Categorical, eager=True).alias(name))
+        elif isinstance(value, int | np.integer):
+            data.append(pl.repeat(int(value), count, dtype=dtype, eager=True).alias(name))
+        elif dtype == pl.String:
+            data.append(value.alias(name))
+        else:
+            data.append(pl.Series(name, value).cast(dtype))
+    if columns:
+        raise TypeError(f"no columns of {table.__name__}: {', '.join(columns)}")
+    return pl.DataFrame(data)
+
+
+def words(known: Sequence[str], codes: Any) -> pl.Series:
+    """[row] -> a word, from its code."""
+    return pl.Series(known, dtype=pl.Categorical).gather(codes)
+
+
+def meanings(known: Sequence[str], table: dict[str, int], otherwise: int) -> Any:
+    """[code] -> what a word means."""
+    return np.array([table.get(word, otherwise) for word in known], np.int64)
