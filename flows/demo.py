@@ -19,10 +19,13 @@ UNIFORM = {
 }  # pages at random, 24 times the drive: what the closed forms are for
 
 _QUESTION = """
+WITH made AS (
+  SELECT run_config(run, 'victim') AS victim, run_config(run, 'spare')::DOUBLE AS spare, * FROM ftl_summary
+)
 SELECT
   victim, spare,
   sqlite.wa AS "sqlite", uniform.wa_steady AS "uniform", uniform.wa_theory_effective AS "closed form"
-FROM wa_curve('sqlite') AS sqlite JOIN wa_curve('uniform') AS uniform USING (victim, spare)
+FROM made AS sqlite JOIN made AS uniform USING (victim, spare)
 WHERE list_contains(?, sqlite.run) AND list_contains(?, uniform.run)
 ORDER BY victim = 'cost-benefit', victim DESC, spare
 """

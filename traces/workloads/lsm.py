@@ -6,21 +6,17 @@ of level 1; a level above its target gives one file, round the keys, which is me
 that its keys overlap, or simply moved where there are none. Targets fall by the fanout from the last level, which may
 hold everything, upwards (Dong et al.: Optimizing space amplification in RocksDB, CIDR 2017).
 
-Keys are not simulated one by one. A file holds ``places`` places' worth of the keys ``lo`` to ``hi``, evenly, and two
-files that overlap agree in as many keys as independent draws would: where they hold shares a and b of the keys, the
-merged file holds 1 - (1 - a)(1 - b). Each file lies in a slot as large as the memtable; slots are used again in
-the order in which they were freed. A merge reads its files by key and writes as it goes, in requests of ``io`` bytes,
-then flushes, then discards what it has read. The stream of a request is 1 + the level that is written, 0 for lookups.
+Keys are not simulated one by one, only how many of them each file holds (`traces.workloads._tree`). Each file lies in a
+slot as large as the memtable; slots are used again in the order in which they were freed. A merge reads its files by
+key and writes as it goes, in requests of ``io`` bytes, then flushes, then discards what it has read. The stream of a
+request is 1 + the level that is written, 0 for lookups.
 
 Among these, lookups: reads of one place each, all live data alike (as if filters kept them from other files). The
 write-ahead log is left out: `log-append` is one. The volumes take turns, each with a tree of its own.
 """
 
-from bisect import bisect_left, bisect_right
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Annotated, NamedTuple
 
 import numpy as np
@@ -29,11 +25,11 @@ from pydantic import Field
 
 from traces.block import Op
 from traces.config import Bytes
-from traces.errors import ConfigError
 from traces.kernel import kernel
 from traces.label import Category
 from traces.store import ROWS
 from traces.table import I64, U8, U64
+from traces.workloads._tree import Job, Shape, Tree
 from traces.workloads.draws import below, chance, draw, draws
 from traces.workloads.workload import (
     Lane,
@@ -101,130 +97,15 @@ class Lsm(Shared):
         return tuple(targets)
 
     @property
+    def shape(self) -> Shape:
+        """What a volume's tree is to be like."""
+        return Shape(self.keys, self.file_places, self.slots, self.level0, self.targets)
+
+    @property
     def slots_wanted(self) -> int:
         """Room for files that are not full (a quarter), for level 0 and all of level 1 twice; found by trying."""
         full, first = sum(self.targets) // self.file_places, self.targets[0] // self.file_places
         return full + full // 4 + first + 4 * self.level0 + 4 * self.fanout + 2 * len(self.targets)
-
-
-class File(NamedTuple):
-    """A sorted file."""
-
-    lo: int  # its keys: from this...
-    hi: int  # ... to before that
-    places: int
-    slot: int = -1
-
-
-class Job(NamedTuple):
-    """A flush, a merge, or the discards after it."""
-
-    level: int  # that is written
-    upper: Sequence[File] = ()  # what is read: files that may overlap each other...
-    lower: Sequence[File] = ()  # ... and some that do not, in order
-    writes: Sequence[File] = ()
-    dead: Sequence[File] = ()  # what is discarded
-
-
-def merged(files: Sequence[File], most: int) -> list[File]:
-    """What the files become: as few as can be of ``most`` places each, equally long, without slots."""
-    edges = sorted({edge for file in files for edge in (file.lo, file.hi)})
-    pieces, mass, total = [], 0.0, 0  # (first key, keys, places)
-    for lo, hi in pairwise(edges):
-        missing = 1.0
-        for file in files:
-            if file.lo <= lo and hi <= file.hi:
-                missing *= 1.0 - file.places / (file.hi - file.lo)
-        mass += (1.0 - missing) * (hi - lo)
-        pieces.append((lo, hi - lo, int(mass + 0.5) - total))
-        total = int(mass + 0.5)
-    out: list[File] = []
-    number, lo, passed, done = -(-total // most), edges[0], 0, 0
-    where = iter(pieces)
-    first, keys, count = next(where)
-    for k in range(1, number + 1):
-        end = k * total // number  # places of this file and those before
-        while passed + count < end:
-            passed += count
-            first, keys, count = next(where)
-        cut = edges[-1] if k == number else first + (end - passed) * keys // count
-        out.append(File(lo, cut, end - done))
-        lo, done = cut, end
-    return out
-
-
-class Tree:
-    """The files of one volume. Nothing but slots and the first keys to be merged depends on chance."""
-
-    def __init__(self, config: Lsm, volume: int, key: int) -> None:
-        self._config, self._volume = config, volume
-        self.levels: list[list[File]] = [[] for _ in range(len(config.targets) + 1)]
-        self.live = np.zeros(16, np.int64)  # [slot] -> places that can be looked up
-        self.top = 0  # slots that have ever been live
-        self._fresh, self._free = 0, deque[int]()
-        self._next = [int(bits) % config.keys for bits in draws(key, len(self.levels))]  # [level] -> key to merge next
-
-    def jobs(self) -> Iterator[Job]:
-        """Flushes and merges without end. A job's files are live once the next one is asked for."""
-        config, levels = self._config, self.levels
-        while True:
-            job = Job(0, writes=self._placed([File(0, config.keys, min(config.keys, config.file_places))]))
-            yield job
-            levels[0] += job.writes
-            self._live(job)
-            if len(levels[0]) >= config.level0:
-                yield from self._merge(1, tuple(levels[0]), 0, len(levels[1]))
-            for level, target in enumerate(config.targets[:-1], 1):
-                while sum(file.places for file in levels[level]) > target:
-                    yield from self._give(level)
-
-    def _give(self, level: int) -> Iterator[Job]:
-        """Merge the next file of a level into the one below."""
-        files, below_ = self.levels[level], self.levels[level + 1]
-        place = bisect_left(files, self._next[level], key=lambda file: file.lo)
-        file = files[place if place < len(files) else 0]
-        self._next[level] = file.hi
-        begin = bisect_right(below_, file.lo, key=lambda other: other.hi)
-        end = bisect_left(below_, file.hi, key=lambda other: other.lo)
-        if begin < end:
-            yield from self._merge(level + 1, (file,), begin, end)
-        else:
-            files.remove(file)
-            below_.insert(begin, file)
-
-    def _merge(self, level: int, files: tuple[File, ...], begin: int, end: int) -> Iterator[Job]:
-        """Merge files of the level above with a run of those of a level."""
-        lower = self.levels[level][begin:end]
-        job = Job(level, files, lower, self._placed(merged([*files, *lower], self._config.file_places)))
-        yield job
-        self.levels[level][begin:end] = job.writes
-        self.levels[level - 1] = [file for file in self.levels[level - 1] if file not in files]
-        self._live(job)
-        yield Job(level, dead=(*files, *lower))
-
-    def _placed(self, files: list[File]) -> list[File]:
-        return [file._replace(slot=self._slot()) for file in files]
-
-    def _slot(self) -> int:
-        if self._fresh < self._config.slots:
-            self._fresh += 1
-            return self._fresh - 1
-        if self._free:
-            return self._free.popleft()
-        raise ConfigError(
-            f"capacity: the tree of volume {self._volume} has outgrown its {self._config.slots} files of "
-            f"{self._config.file_places} places: lower memtable or data, or raise capacity"
-        )
-
-    def _live(self, job: Job) -> None:
-        self.top = max(self.top, *(file.slot + 1 for file in job.writes))
-        if self.top > self.live.size:
-            self.live = np.concatenate([self.live, np.zeros(self.top, np.int64)])
-        for file in job.writes:
-            self.live[file.slot] = file.places
-        for file in (*job.upper, *job.lower):
-            self.live[file.slot] = 0
-            self._free.append(file.slot)
 
 
 class _Asked(NamedTuple):
@@ -337,7 +218,7 @@ def generate(config: Lsm, rows: int = ROWS) -> Iterator[pl.DataFrame]:
     """The trace, in batches."""
     plan = new_plan(config)
     asks = _Asked(plan.volumes, plan.size, plan.reads, plan.lanes[Lane.PLACE], plan.lanes[Lane.KIND])
-    trees = [Tree(config, v, int(key)) for v, key in enumerate(draws(int(plan.lanes[Lane.START]), plan.volumes))]
+    trees = [Tree(config.shape, v, int(key)) for v, key in enumerate(draws(int(plan.lanes[Lane.START]), plan.volumes))]
     jobs = [tree.jobs() for tree in trees]
     runs = [_run(tree, next(job), config) for tree, job in zip(trees, jobs, strict=True)]
     for begin, out in asked(plan, rows):

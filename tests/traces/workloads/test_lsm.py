@@ -14,7 +14,8 @@ from traces.block import Op
 from traces.config import configured
 from traces.errors import ConfigError
 from traces.label import Category
-from traces.workloads.lsm import WORKLOAD, File, Job, Lsm, Tree, generate, merged
+from traces.workloads._tree import File, Job, Tree, merged
+from traces.workloads.lsm import WORKLOAD, Lsm, generate
 
 pytestmark = pytest.mark.kernels
 
@@ -26,7 +27,7 @@ def config(**settings: Any) -> Lsm:
 
 
 def jobs(asked: Lsm, key: int = 1) -> Iterator[tuple[Tree, Job]]:
-    tree = Tree(asked, 0, key)
+    tree = Tree(asked.shape, 0, key)
     for job in tree.jobs():
         yield tree, job
 
