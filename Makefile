@@ -48,7 +48,7 @@ docs: $(STAMP)  ## write the generated docs
 lock: $(STAMP)  ## resolve pyproject.toml and requirements.in anew into requirements.txt
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --no-emit-find-links --extra dev -o requirements.txt pyproject.toml requirements.in
+	  --no-emit-index-url --extra dev -o requirements.txt pyproject.toml requirements.in
 
 clean:  ## remove the environment, caches and the demo's store
 	rm -rf .venv data .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks
