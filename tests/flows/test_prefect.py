@@ -14,8 +14,9 @@ from traces.errors import ConfigError
 from traces.store import Store
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _server() -> Iterator[None]:
+    """Ends with this module: no other test runs beside a server's threads."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
