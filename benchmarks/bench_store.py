@@ -14,8 +14,10 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from traces import catalog
 from traces.catalog import STORE_TABLES, connect, pack, publish
-from traces.store import Runs, RunWriter, Store
+from traces.ledger import Runs
+from traces.store import Store
 from traces.table import F64, U64, columns_of, schema_of
+from traces.writer import RunWriter
 
 RUNS, WINDOWS = 1000, 150
 WELL_UNDER_A_SECOND = 0.5

@@ -7,8 +7,9 @@ from typing import Any
 from pipeline import STAGES
 from traces import catalog
 from traces.catalog import STORE_TABLES, Macro
+from traces.kinds import KINDS
 from traces.profile import PROFILE_TABLES
-from traces.store import KINDS, Store
+from traces.store import Store
 
 _MACROS = Path(__file__).parent / "macros"
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from flows.terminal import Output, bytes_text, text
 from traces import fitness as judging
 from traces.fitness import Fact, Fit, Verdict
+from traces.info import TraceInfo
 from traces.profile import TraceProfile, TraceRegions, kept_profile
-from traces.store import Store, TraceInfo
+from traces.store import Store
 from traces.table import columns_of, name_of
 
 if TYPE_CHECKING:

@@ -7,14 +7,15 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import jobs
-from traces.ingest import Ingested
+from flows.orchestra import watcher
+from traces.made import Ingested
 from traces.store import Store
 
 
 @task(task_run_name="make {name}", cache_policy=NO_CACHE)
 def make(store: Path, workload: str, name: str, settings: dict[str, Any], replace: bool) -> Ingested:
     """Make the trace and publish it."""
-    return jobs.generate(Store(store), workload, name=name, settings=settings, replace=replace)
+    return jobs.generate(Store(store), workload, name=name, settings=settings, replace=replace, progress=watcher())
 
 
 @flow(name="generate")

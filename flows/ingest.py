@@ -6,8 +6,9 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import jobs
+from flows.orchestra import watcher
 from traces.formats.reader import Options
-from traces.ingest import Ingested
+from traces.made import Ingested
 from traces.store import Store
 
 
@@ -22,7 +23,9 @@ def read(
     replace: bool,
 ) -> list[Ingested]:
     """Read files into one trace or more and publish them."""
-    return jobs.ingest(Store(store), paths, format=format, name=name, options=options, replace=replace)
+    return jobs.ingest(
+        Store(store), paths, format=format, name=name, options=options, replace=replace, progress=watcher()
+    )
 
 
 @flow(name="ingest")

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from flows.catalog import publish
 from pipeline.replay import Plan, Replayed, plan, replay
@@ -20,13 +20,13 @@ from traces.errors import ConfigError, StoreError, StrataError
 from traces.export import Exported
 from traces.export import export as write_file
 from traces.formats.reader import Options
-from traces.ingest import Ingested
 from traces.ingest import ingest as read_recordings
+from traces.made import Ingested
 from traces.profile import Profiled
+from traces.progress import Progress, nobody
 from traces.store import Store
 from traces.tools import TOOLS
 
-Progress = Callable[[int, int], None]  # done, in all
 Settings = Mapping[str, Sequence[Any]]  # a configuration key and each value it is to take
 
 
@@ -41,10 +41,6 @@ class Grid:
     varied: tuple[str, ...]  # the keys that took more than one value
     runs: list[Replayed]
     failed: list[tuple[str, str]]  # settings of a run that could not be made, and why
-
-
-def nobody(done: int, total: int) -> None:
-    """Tell nobody how far a job has come."""
 
 
 def ingest(
@@ -171,6 +167,19 @@ def grid(settings: Settings, plans: Sequence[Plan], outcomes: Sequence[Replayed 
     return Grid(varied=varied, runs=[o for o in outcomes if isinstance(o, Replayed)], failed=failed)
 
 
+def counted(total: int, progress: Progress) -> Callable[[int], None]:
+    """A function to be told of rows as they are done, from any thread; ``progress`` is told how many so far."""
+    lock, done = threading.Lock(), 0
+
+    def tell(rows: int) -> None:
+        nonlocal done
+        with lock:
+            done += rows
+            progress(done, total)
+
+    return tell
+
+
 def run_all(
     plans: Sequence[Plan], *, workers: int | None = None, progress: Progress = nobody
 ) -> list[Replayed | StrataError]:
@@ -178,16 +187,13 @@ def run_all(
 
     An interrupt or an unexpected error ends every run after its batch, and none of those is kept.
     """
-    lock, stop = threading.Lock(), threading.Event()
-    total, done = sum(each.info.rows for each in plans), 0
+    stop = threading.Event()
+    count = counted(sum(each.info.rows for each in plans), progress)
 
     def tell(rows: int) -> None:
-        nonlocal done
         if stop.is_set():
             raise Stopped
-        with lock:
-            done += rows
-            progress(done, total)
+        count(rows)
 
     def one(each: Plan) -> Replayed | StrataError:
         try:
@@ -228,3 +234,24 @@ def _publish(store: Store) -> None:
             publish(store)
         except StoreError as error:
             raise StoreError(f"traces and results are kept, but the catalog could not be renewed: {error}") from None
+
+
+class Job(NamedTuple):
+    """One thing that can be asked, by a verb at once or as the flow ``flows.<name>.<name>``: a line of `JOBS`."""
+
+    name: str
+    run: Callable[..., Any]  # takes the store first, and ``progress``
+    doing: str  # what is said while it goes on
+    unit: str  # what ``progress`` counts: bytes or rows
+
+
+_LIST = (
+    Job("ingest", ingest, "reading", "bytes"),
+    Job("generate", generate, "generating", "rows"),
+    Job("derive", derive, "making", "rows"),
+    Job("profile", profile, "characterising", "rows"),
+    Job("replay", replay_grid, "replaying", "rows"),
+    Job("export", export, "writing", "rows"),
+)
+
+JOBS = {each.name: each for each in _LIST}

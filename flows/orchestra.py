@@ -9,12 +9,15 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from flows.jobs import JOBS
 from flows.terminal import Output
+from traces.progress import Progress, nobody
 
 ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
@@ -23,6 +26,7 @@ ENVIRONMENT = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }
 
+_watcher: ContextVar[Progress] = ContextVar("watcher", default=nobody)
 
 _PATIENCE = 2.0  # seconds that a flow run may take to end after an interrupt
 
@@ -69,13 +73,26 @@ def run(name: str, out: Output, /, **parameters: Any) -> Any:
     Prefect's log goes to its server, and to the terminal with ``--verbose`` only. The heartbeat is off: its thread is
     joined at the end of every flow run, which costs a second each.
     """
+    job = JOBS[name]
     for key, value in ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     if not out.verbose:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    with out.waiting(f"flow run: {name}"), _interruptible():
+    with out.progress(job.doing, job.unit, before=f"flow run: {name}") as progress, _interruptible():
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         flow = getattr(import_module(f"flows.{name}"), name)
-        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            return flow(**parameters)
+        before = _watcher.set(progress)
+        try:
+            with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+                return flow(**parameters)
+        finally:
+            _watcher.reset(before)
+
+
+def watcher() -> Progress:
+    """Whom a flow's tasks tell how far they are: the terminal that waits for it in this process, or nobody.
+
+    A context variable, for it reaches the threads of Prefect's task runner and is no parameter of the flow.
+    """
+    return _watcher.get()

@@ -1,5 +1,6 @@
 """Replay a trace through a stage, once for every combination of settings, as a flow."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import jobs
 from flows.catalog import publish
+from flows.orchestra import watcher
 from pipeline import replay as replaying
 from pipeline.replay import Replayed
 from traces.config import plain
@@ -24,9 +26,10 @@ def one(
     stage: str,
     which: str,
     settings: dict[str, Any],
+    tell: Callable[[int], None],
 ) -> Replayed:
-    """Make one run; it is kept, and found again, by its id."""
-    return replaying.replay(replaying.plan(Store(store), trace, stage, settings))
+    """Make one run; it is kept, and found again, by its id. ``tell`` is told its rows as they are done."""
+    return replaying.replay(replaying.plan(Store(store), trace, stage, settings), tell)
 
 
 @flow(name="replay")
@@ -44,6 +47,7 @@ def replay(
     """
     settings = settings or {}
     plans = jobs.plan_grid(Store(store), trace, stage, settings)
+    tell = jobs.counted(sum(each.info.rows for each in plans), watcher())
     runner: ThreadPoolTaskRunner[Replayed] = ThreadPoolTaskRunner(max_workers=workers or jobs.cores())
     with runner:
         futures: list[PrefectFuture[Replayed]] = [
@@ -55,6 +59,7 @@ def replay(
                     "stage": stage,
                     "which": jobs.told(settings, each),
                     "settings": plain(each.config),
+                    "tell": tell,
                 },
             )
             for each in plans

@@ -8,7 +8,9 @@ from flows import describe
 from flows.terminal import Output, bytes_text, span_text, text
 from traces.catalog import connect, is_current
 from traces.errors import StoreError, TraceError, nearest
-from traces.store import KINDS, Store, TraceInfo, read
+from traces.info import TraceInfo
+from traces.kinds import KINDS
+from traces.store import Store, read
 from traces.table import columns_of, name_of
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from flows.jobs import Grid
     from pipeline.stage import Stage
-    from traces.ingest import Ingested
+    from traces.made import Ingested
 
 Row = dict[str, Any]
 
@@ -117,7 +119,7 @@ def _notes(out: Output, info: TraceInfo) -> None:
 
 
 def _refused(out: Output, kind: str, name: str, info: TraceInfo) -> None:
-    from traces.store import Refused
+    from traces.ledger import Refused
 
     if not info.refused:
         return

@@ -110,8 +110,11 @@ class Output:
         self._console(stderr=True).print(_plain("error:", "red") + _plain(f" {line}"), soft_wrap=True)
 
     @contextmanager
-    def progress(self, what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-        """A function to be told (done, in all), which draws a bar once that takes long; ``unit`` is bytes or rows."""
+    def progress(self, what: str, unit: str, before: str = "") -> Iterator[Callable[[int, int], None]]:
+        """A function to be told (done, in all), which draws a bar once that takes long; ``unit`` is bytes or rows.
+
+        ``before``: what goes on until it is told anything, for which a wheel turns.
+        """
         if self.quiet or not sys.stderr.isatty():
             yield lambda done, total: None
             return
@@ -134,16 +137,19 @@ class Output:
             transient=True,
         )
         began, task = time.monotonic(), bar.add_task(what, total=None)
+        wheel = self.waiting(before) if before else nullcontext()
 
         def tell(done: int, total: int) -> None:
             if not bar.live.is_started and time.monotonic() - began > _PATIENCE:
+                wheel.__exit__(None, None, None)  # two of rich's live displays do not share a screen
                 bar.start()
             bar.update(task, completed=done, total=total)
 
-        try:
-            yield tell
-        finally:
-            bar.stop()
+        with wheel:
+            try:
+                yield tell
+            finally:
+                bar.stop()
 
     def waiting(self, what: str) -> Any:
         """A context that turns a wheel on the terminal while something of unknown length goes on."""

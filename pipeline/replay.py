@@ -15,8 +15,12 @@ from pipeline.stage import Stage
 from traces.code import code_hash
 from traces.config import configured, plain, to_json
 from traces.errors import ConfigError, TraceError, nearest
-from traces.store import KINDS, Runs, RunWriter, Store, TraceInfo, read, run_id
+from traces.info import TraceInfo
+from traces.kinds import KINDS
+from traces.ledger import Runs
+from traces.store import Store, read
 from traces.table import columns_of, name_of
+from traces.writer import RunWriter, run_id
 
 
 @dataclass(frozen=True, kw_only=True)

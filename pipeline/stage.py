@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import polars as pl
 
-from traces.store import TraceInfo
+from traces.info import TraceInfo
 
 C = TypeVar("C")
 Rows = tuple[Any, ...]  # an instance of a table: a NamedTuple of arrays

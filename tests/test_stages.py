@@ -17,7 +17,8 @@ from pipeline.stage import Stage
 from traces.block import Block
 from traces.config import configured, keys, plain, schema, to_toml
 from traces.errors import ConfigError
-from traces.store import KINDS, TraceInfo
+from traces.info import TraceInfo
+from traces.kinds import KINDS
 from traces.table import columns_of, frame, name_of, schema_of
 from traces.tally import Tally
 from traces.workloads import WORKLOADS

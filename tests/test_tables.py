@@ -8,7 +8,7 @@ import pytest
 
 from flows import tables as docs
 from flows.catalog import macros, tables
-from traces.store import KINDS
+from traces.kinds import KINDS
 from traces.table import columns_of, doc_of, duckdb_type, name_of
 
 every_table = pytest.mark.parametrize("table", tables(), ids=name_of)

@@ -23,8 +23,8 @@ from traces._profile import (
     power_of_two,
 )
 from traces._profile_pass import close_window, follow
+from traces.info import TraceInfo
 from traces.profile import REGIONS_SHOWN, Limits, TraceProfile, TraceRegions, TraceWindows
-from traces.store import TraceInfo
 from traces.table import F64, I64, arrays, schema_of
 
 _STEPS = 50  # halvings of an interval of 16: theta to 1e-14

@@ -29,21 +29,14 @@ import duckdb
 import polars as pl
 
 from traces.errors import StoreError
-from traces.label import TraceLabels
+from traces.info import TraceInfo
+from traces.kinds import KINDS
+from traces.ledger import Refused, Runs, Traces, Volumes
 from traces.profile import PROFILE_TABLES, TraceProfile, kept_profile
-from traces.store import (
-    KINDS,
-    Refused,
-    Runs,
-    Store,
-    TraceInfo,
-    Traces,
-    Volumes,
-    disk_errors,
-    packed_runs,
-)
+from traces.store import Store, disk_errors, packed_runs
 from traces.store import part as part_of
 from traces.table import U64, Text, columns_of, comments, duckdb_type, name_of, quoted, schema_of, select_list
+from traces.truth import TRUTHS
 
 LOOSE = 256  # `publish` packs when more loose runs than this lie about
 GRACE = 3600.0  # seconds that a folder outlives the pack it went into
@@ -65,7 +58,7 @@ class Published(NamedTuple):
     state: Annotated[Text, "hash of the files that were there and of the code: tells whether the catalog is current"]
 
 
-STORE_TABLES: tuple[type[Any], ...] = (Runs, Traces, Volumes, Refused, TraceLabels, Published)
+STORE_TABLES: tuple[type[Any], ...] = (Runs, Traces, Volumes, Refused, *TRUTHS.values(), Published)
 
 
 class Macro(NamedTuple):
@@ -173,7 +166,7 @@ def state(store: Store, without: Iterable[Path] = ()) -> str:
     for name in sorted(p.name for p in store.root.glob("runs/[!.]*")):
         if name not in skip:
             digest.update(f"{name}\0".encode())
-    for file in sorted(p for folder in ("traces", "refused", "labels") for p in store.root.glob(f"{folder}/*/[!.]*")):
+    for file in sorted(p for folder in ("traces", "refused", *TRUTHS) for p in store.root.glob(f"{folder}/*/[!.]*")):
         stat = file.stat()
         digest.update(f"{file.parent.name}/{file.name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
     for folder in sorted(store.root.glob("profiles/*/*/[!.]*")):
@@ -326,8 +319,8 @@ def _relation(db: duckdb.DuckDBPyConnection, contents: _Contents, table: type[An
         paths = [store.trace_path(kind, name) for kind, name in infos if kind == kinds[table]]
         sql = f"SELECT *, parse_filename(filename, true) AS trace {_files(paths, True)}" if paths else ""
         return "VIEW", _TRACE, _select(table, sql, _TRACE)
-    if beside := {Refused: store.refused_path, TraceLabels: store.labels_path}.get(table):
-        paths = [path for path in (beside(*each) for each in infos) if path.exists()]
+    if beside := ({Refused: "refused"} | {table: truth for truth, table in TRUTHS.items()}).get(table):
+        paths = [path for path in (store.truth_path(beside, *each) for each in infos) if path.exists()]
         told = "parse_filename(filename, true) AS trace, parse_filename(parse_dirpath(filename)) AS kind"
         sql = f"SELECT *, {told} {_files(paths, True)}" if paths else ""
         return "VIEW", _KIND | _TRACE, _select(table, sql, _KIND | _TRACE)

@@ -13,8 +13,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from traces.info import TraceInfo
+from traces.kinds import KINDS
 from traces.profile import figures
-from traces.store import KINDS, Store, TraceInfo, read
+from traces.store import Store, read
 from traces.table import columns_of, name_of
 from traces.tools.derive import RECORDED, SAMPLED
 

@@ -23,10 +23,14 @@ from traces.formats import FORMATS
 from traces.formats.ambiguous import candidates
 from traces.formats.inputs import Input, apart, inputs, told, unpacked
 from traces.formats.reader import Format, Options, Report
+from traces.info import Source, TraceInfo
+from traces.kinds import KINDS
+from traces.made import Ingested
 from traces.order import HELD, Disorder, Moves, in_time_order, merged, sorted_on_disk
-from traces.store import KINDS, Source, Store, TraceInfo, TraceWriter, check_name, part
+from traces.store import Store, check_name, part
 from traces.table import Column, columns_of
 from traces.tally import Tally
+from traces.writer import TraceWriter
 
 Progress = Callable[[int, int], None]  # bytes read, bytes in all
 
@@ -36,18 +40,6 @@ _MINIMUM_HELD = 1 << 14  # rows held back of each of several files
 _BESIDE = {each.beside for each in FORMATS.values() if each.beside}  # names of files that only accompany others
 _PER_CPU = re.compile(r"(?P<base>.+)\.blktrace\.\d+$")
 _PLAIN = {".csv", ".txt", ".log", ".trace", ".iolog", ".vscsi", ".bin", ".tsv", ".dat"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ingested:
-    """What became of one trace."""
-
-    name: str
-    kind: str
-    info: TraceInfo
-    path: Path
-    fresh: bool  # False: the same source was kept already under this name and nothing was done
-    seconds: float
 
 
 def _nobody(done: int, total: int) -> None:

@@ -35,13 +35,14 @@ class TraceLabels(NamedTuple):
     The spans of a volume follow each other without a gap or an overlap, and every request lies in one.
     """
 
-    volume: Annotated[U32, "the volume's number within the trace"]
+    volume: Annotated[U32, "the number of the volume (memory: address space; message: producer) within the trace"]
     began: Annotated[U64, "the span's first nanosecond, in the trace's time"]
     ended: Annotated[U64, "one past the span's last nanosecond: where the next span begins, or the trace has ended"]
     label: Annotated[
         Text,
-        "category: seq_write_log, rand_write_uniform, rand_write_skewed, oltp_mixed, read_random, read_scan, "
-        "archival_worm, boot_storm, ai_checkpoint, idle; unknown where it is none of these or between two of them",
+        "of a block trace its category: seq_write_log, rand_write_uniform, rand_write_skewed, oltp_mixed, read_random, "
+        "read_scan, archival_worm, boot_storm, ai_checkpoint, idle; unknown where it is none of these or between two "
+        "of them; of other kinds the maker's word for what was done",
     ]
     maker: Annotated[Text, "the workload generator that made the span, or whoever gave the label"]
     settings: Annotated[Text, "that generator's whole configuration, as JSON"]
@@ -51,7 +52,7 @@ class Span(NamedTuple):
     """Requests that follow each other and have one label, up to where the next span begins."""
 
     begin: int  # number of its first request, counted from 0
-    label: Category
+    label: str  # a `Category` where the trace is a block trace
     maker: str
     settings: str
 
@@ -76,12 +77,12 @@ class Clocked:
             self._end = int(batch["time"][-1]) + 1
             yield batch
 
-    def rows(self) -> pl.DataFrame:
+    def rows(self) -> Iterator[pl.DataFrame]:
         """Rows of the table `TraceLabels`, once all batches have gone by: for each span, in order, all volumes."""
         ends = [*self._times[1:], self._end]
         rows = [
-            (volume, began, ended, span.label.value, span.maker, span.settings)
+            (volume, began, ended, str(span.label), span.maker, span.settings)
             for span, began, ended in zip(self._spans, self._times, ends, strict=False)
             for volume in range(self._volumes)
         ]
-        return pl.DataFrame(rows, schema=schema_of(TraceLabels), orient="row")
+        yield pl.DataFrame(rows, schema=schema_of(TraceLabels), orient="row")

@@ -1,16 +1,21 @@
 """Traces that are computed: by a generator, or from other traces. The same one is never made twice."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 
 from traces.ahead import ahead
 from traces.errors import TraceError
-from traces.ingest import Ingested
-from traces.store import Store, TraceInfo, TraceWriter, check_name
+from traces.info import TraceInfo
+from traces.made import Ingested
+from traces.store import Store, check_name
 from traces.tally import Tally
+from traces.writer import TraceWriter
+
+Truth = Mapping[str, Callable[[], Iterable[pl.DataFrame]]]  # table of `TRUTHS` -> its rows, asked for at the end
 
 
 def kept(store: Store, name: str, info: TraceInfo, *, replace: bool) -> Ingested | None:
@@ -30,6 +35,50 @@ def kept(store: Store, name: str, info: TraceInfo, *, replace: bool) -> Ingested
     return None
 
 
+class Making:
+    """A trace in the making, counted while it is written; what is not finished is not kept.
+
+    Batches are in time order, the first record at time 0. Raises StoreError where the store cannot be written.
+    """
+
+    def __init__(self, store: Store, name: str, info: TraceInfo) -> None:
+        self._began = time.perf_counter()
+        self._writer = TraceWriter(store, name, info)
+        self._tally = Tally(info.kind)
+        self.info = info
+
+    def __enter__(self) -> "Making":
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._writer.__exit__(*reason)
+
+    @property
+    def rows(self) -> int:
+        """Records so far."""
+        return self._writer.rows
+
+    def add(self, batch: pl.DataFrame) -> None:
+        """Append records."""
+        self._tally.add(batch)
+        self._writer.write(batch)
+
+    def tell(self, truth: str, rows: pl.DataFrame) -> None:
+        """Append what is known of the trace: rows of a table of `traces.truth.TRUTHS`."""
+        self._writer.tell(truth, rows)
+
+    def finish(self, volumes: Sequence[str]) -> Ingested:
+        """Keep it; ``volumes`` are their names, by number. Raises TraceError where there is no record."""
+        name, info = self._writer.name, self.info
+        if not self.rows:
+            raise TraceError(f"'{name}' would hold no record; nothing was kept")
+        self._tally.finish(info, volumes)
+        info.notes = dict(sorted(info.notes.items()))
+        path = self._writer.finish()
+        seconds = time.perf_counter() - self._began
+        return Ingested(name=name, kind=info.kind, info=info, path=path, fresh=True, seconds=seconds)
+
+
 def write(
     store: Store,
     name: str,
@@ -38,28 +87,17 @@ def write(
     *,
     volumes: Sequence[str],  # their names, by number
     progress: Callable[[int], None] = lambda rows: None,  # rows written so far
-    labels: Callable[[], pl.DataFrame] | None = None,  # rows of `TraceLabels`, asked for at the end
+    truth: Truth = MappingProxyType({}),
 ) -> Ingested:
-    """Write and count a trace; ``batches`` are in time order, the first record at time 0.
-
-    Raises TraceError where there is no record, StoreError where the store cannot be written. Then nothing is kept.
-    """
-    began = time.perf_counter()
-    with TraceWriter(store, name, info) as writer:
-        tally = Tally(info.kind)
+    """Write a trace whole: see `Making`."""
+    with Making(store, name, info) as making:
         for batch in ahead(batches):
-            tally.add(batch)
-            writer.write(batch)
-            progress(writer.rows)
-        if not writer.rows:
-            raise TraceError(f"'{name}' would hold no record; nothing was kept")
-        tally.finish(info, volumes)
-        info.notes = dict(sorted(info.notes.items()))
-        if labels is not None:
-            writer.label(labels())
-        path = writer.finish()
-    seconds = time.perf_counter() - began
-    return Ingested(name=name, kind=info.kind, info=info, path=path, fresh=True, seconds=seconds)
+            making.add(batch)
+            progress(making.rows)
+        for table, told in truth.items():
+            for rows in told():
+                making.tell(table, rows)
+        return making.finish(volumes)
 
 
 def _other(have: TraceInfo, info: TraceInfo) -> str:

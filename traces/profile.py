@@ -25,8 +25,9 @@ import polars as pl
 from traces.ahead import ahead
 from traces.code import code_hash
 from traces.errors import TraceError
+from traces.info import TraceInfo
 from traces.progress import Progress, nobody
-from traces.store import Store, TraceInfo, disk_errors, part, read
+from traces.store import Store, disk_errors, part, read
 from traces.table import F64, I64, U32, U64, Unknown, checked, name_of
 
 REGIONS_SHOWN = 32

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from traces import block, dma, memory, pci
+from traces import block, dma, memory, message, pci
+from traces.info import TraceInfo, Volume
 from traces.kernel import kernel
-from traces.store import TraceInfo, Volume
 from traces.table import I64, U8, U16, U32, U64, arrays, columns_of
 
 
@@ -207,6 +207,23 @@ _KINDS = {
         {},
         pl.when(pl.col("source") == dma.NOT_TOLD).then(-1).otherwise(pl.col("source").cast(pl.Int64)),
         _device,
+    ),
+    "message": _Kind(
+        [
+            pl.col("time"),
+            pl.when(pl.col("op") == message.Op.PUBLISHED)
+            .then(1)
+            .otherwise(pl.col("op") | 2)
+            .cast(pl.UInt8)
+            .alias("op"),
+            pl.col("producer").alias("volume"),
+            pl.col("address", "length"),
+            pl.col("sequence").cast(pl.Int64, wrap_numerical=True).alias("latency"),
+            pl.col("checksum").alias("stream"),
+            pl.col("ring").cast(pl.UInt16, wrap_numerical=True).alias("flags"),
+        ],
+        _PLAIN,
+        {"unknown": "records of which it is not known whether they were published"},
     ),
     "text": _Kind(
         [

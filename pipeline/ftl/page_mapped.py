@@ -50,7 +50,7 @@ from pipeline.stage import Rows, Stage
 from traces.block import Block, Op
 from traces.config import ByName, Bytes, Nanoseconds
 from traces.errors import ConfigError, TraceError
-from traces.store import TraceInfo
+from traces.info import TraceInfo
 from traces.table import arrays, empty, first
 
 WINDOWS = 150  # what an automatic window aims at

@@ -10,8 +10,10 @@ from typer.testing import CliRunner, Result
 from pipeline import STAGES
 from tests.flows import toy
 from traces.block import Block
-from traces.store import Store, TraceInfo, TraceWriter, Volume
+from traces.info import TraceInfo, Volume
+from traces.store import Store
 from traces.table import schema_of
+from traces.writer import TraceWriter
 
 Strata = Callable[..., Result]
 

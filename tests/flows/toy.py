@@ -13,7 +13,7 @@ from pipeline.stage import Stage
 from traces.block import Block
 from traces.config import ByName
 from traces.errors import TraceError
-from traces.store import TraceInfo
+from traces.info import TraceInfo
 from traces.table import F64, U8, U64, arrays
 
 

@@ -18,7 +18,7 @@ from pipeline.ftl.victim import Victim
 from tests.reference import ftl as reference
 from traces.config import configured, plain, spelled, to_json, to_toml
 from traces.errors import ConfigError, TraceError
-from traces.store import TraceInfo, Volume
+from traces.info import TraceInfo, Volume
 from traces.table import arrays, empty, frame
 
 pytestmark = pytest.mark.kernels

@@ -19,8 +19,11 @@ from traces import catalog
 from traces.block import Block
 from traces.catalog import STORE_TABLES, Macro, connect, is_current, pack, publish
 from traces.errors import StoreError
-from traces.store import Refused, Runs, RunWriter, Store, TraceInfo, TraceWriter, Volume
+from traces.info import TraceInfo, Volume
+from traces.ledger import Refused, Runs
+from traces.store import Store
 from traces.table import F64, U64, Unknown, columns_of, name_of, schema_of
+from traces.writer import RunWriter, TraceWriter
 
 
 class ToySummary(NamedTuple):

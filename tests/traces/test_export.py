@@ -17,10 +17,12 @@ from traces.block import Block, Op
 from traces.errors import ConfigError, StoreError, TraceError
 from traces.export import EXPORTS, export
 from traces.export.oracle import RECORD
-from traces.ingest import Ingested, ingest
+from traces.info import TraceInfo
+from traces.ingest import ingest
+from traces.made import Ingested
 from traces.making import write
 from traces.memory import Memory
-from traces.store import Store, TraceInfo, read
+from traces.store import Store, read
 from traces.table import columns_of, schema_of
 from traces.workloads import make
 

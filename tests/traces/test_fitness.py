@@ -9,10 +9,11 @@ import pytest
 from traces.block import Block
 from traces.fitness import _ABOVE_CACHES, _VIRTUAL, Fit, Look, fitness, look
 from traces.formats import FORMATS
+from traces.info import TraceInfo, Volume
 from traces.making import write
 from traces.memory import Memory
 from traces.profile import profile
-from traces.store import Store, TraceInfo, Volume
+from traces.store import Store
 from traces.table import I64, U8, U64, schema_of
 
 

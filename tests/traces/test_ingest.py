@@ -10,15 +10,17 @@ import polars as pl
 import pytest
 
 from traces import ingest as module
-from traces import store as store_module
+from traces import writer as writer_module
 from traces.ahead import ahead
 from traces.block import Block
 from traces.errors import StoreError, TraceError
 from traces.formats import FORMATS
 from traces.formats.reader import Action, Options
-from traces.ingest import Ingested, grouped, ingest
+from traces.ingest import grouped, ingest
+from traces.ledger import Refused
+from traces.made import Ingested
 from traces.order import sorted_on_disk
-from traces.store import Refused, Store, read
+from traces.store import Store, read
 
 pytestmark = pytest.mark.kernels
 
@@ -116,13 +118,13 @@ def test_refused__of_a_file_without_any_good_row_do_not_pile_up(
 ) -> None:
     monkeypatch.setattr("traces.formats.reader._FLUSH", 10)
     sizes: list[int] = []
-    original = store_module.TraceWriter.refuse
+    original = writer_module.TraceWriter.refuse
 
-    def refuse(self: store_module.TraceWriter, frame: pl.DataFrame) -> None:
+    def refuse(self: writer_module.TraceWriter, frame: pl.DataFrame) -> None:
         sizes.append(frame.height)
         original(self, frame)
 
-    monkeypatch.setattr(store_module.TraceWriter, "refuse", refuse)
+    monkeypatch.setattr(writer_module.TraceWriter, "refuse", refuse)
     text = msr_lines(10) + "x\n" * 1000
     assert ingest(store, [written(tmp_path / "a.csv", text)])[0].info.refused == 1000
     assert max(sizes) == 10
@@ -253,14 +255,14 @@ def test_faults__in_the_middle_leave_nothing_half_written(
     monkeypatch.setattr("traces.formats.text.chunks.__defaults__", (4096,))
     kept = ingest(store, [written(tmp_path / "a.csv", msr_lines(10))])[0]
     written(tmp_path / "a.csv", msr_lines(5000))
-    original, calls = store_module._File.write, 0
+    original, calls = writer_module._File.write, 0
 
     def write(self: Any, batch: pl.DataFrame) -> None:
         nonlocal calls
         calls += 1
         fault(batch) if calls == 3 else original(self, batch)
 
-    monkeypatch.setattr(store_module._File, "write", write)
+    monkeypatch.setattr(writer_module._File, "write", write)
     with pytest.raises(error):
         ingest(store, [tmp_path / "a.csv"], replace=True)
     assert left_over(store) == []

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from traces.dma import NOT_TOLD, Dma, Event
 from traces.formats._rows import rows
+from traces.info import TraceInfo
 from traces.ingest import ingest
+from traces.kinds import KINDS
 from traces.patch import Text
 from traces.pci import Config, Op, Presence
-from traces.store import KINDS, Store, TraceInfo, read
+from traces.store import Store, read
 from traces.table import columns_of, name_of, schema_of
 from traces.tally import Tally
 

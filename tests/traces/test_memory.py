@@ -5,10 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from traces.info import TraceInfo
+from traces.kinds import KINDS
 from traces.memory import Memory, Op
-from traces.store import KINDS, Store, TraceInfo, TraceWriter, read
+from traces.store import Store, read
 from traces.table import schema_of
 from traces.tally import Tally
+from traces.writer import TraceWriter
 
 pytestmark = pytest.mark.kernels
 

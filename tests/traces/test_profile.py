@@ -17,6 +17,7 @@ from traces._profile import Request, bucket
 from traces._profile_figures import lower, zipf_theta
 from traces.block import Block, Op
 from traces.errors import TraceError
+from traces.info import TraceInfo, Volume
 from traces.ingest import ingest
 from traces.making import write
 from traces.memory import Memory
@@ -31,7 +32,7 @@ from traces.profile import (
     kept_profile,
     profile,
 )
-from traces.store import Store, TraceInfo, Volume, read
+from traces.store import Store, read
 from traces.table import checked, schema_of
 from traces.workloads import make
 

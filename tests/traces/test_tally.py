@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from traces.block import Block, Op
-from traces.store import TraceInfo
+from traces.info import TraceInfo
 from traces.table import schema_of
 from traces.tally import Tally
 

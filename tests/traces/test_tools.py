@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from traces.block import Block, Op
 from traces.config import configured
 from traces.errors import ConfigError, StrataError, TraceError
-from traces.ingest import Ingested
+from traces.info import TraceInfo
+from traces.kinds import KINDS
+from traces.made import Ingested
 from traces.making import write
 from traces.memory import Memory
-from traces.store import KINDS, Store, TraceInfo, read
+from traces.store import Store, read
 from traces.table import schema_of
 from traces.tools.cut import Cut, cut
 from traces.tools.merge import Merge, merge

@@ -12,8 +12,9 @@ import pyarrow as pa
 from traces.errors import ConfigError, StoreError, TraceError, nearest
 from traces.export import csv, fio_iolog, mqsim, oracle
 from traces.export.exporter import Export, Outgoing
+from traces.kinds import KINDS
 from traces.progress import Progress, nobody
-from traces.store import KINDS, Store, disk_errors, part, read
+from traces.store import Store, disk_errors, part, read
 
 _LIST: tuple[Export, ...] = (
     fio_iolog.EXPORT,

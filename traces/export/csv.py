@@ -5,7 +5,7 @@ from io import BytesIO
 import polars as pl
 
 from traces.export.exporter import Export, Outgoing
-from traces.store import KINDS
+from traces.kinds import KINDS
 from traces.table import columns_of
 from traces.tools.derive import PLACES
 

@@ -13,7 +13,7 @@ from typing import Protocol
 import polars as pl
 
 from traces.block import Op
-from traces.store import TraceInfo
+from traces.info import TraceInfo
 
 SECTOR = 512  # bytes
 NO_BYTES = "requests of no bytes, left out"

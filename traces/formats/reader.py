@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 import polars as pl
 
 from traces.formats.inputs import Input
-from traces.store import Refused
+from traces.ledger import Refused
 from traces.table import I64, U8, U16, U32, U64, Text, schema_of
 
 ROWS = 1 << 19  # records of a batch

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from traces.ingest import Ingested
+from traces.made import Ingested
 from traces.tools import cut, merge, rescale, sample
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from traces.config import Nanoseconds
 from traces.errors import ConfigError, nearest
-from traces.ingest import Ingested
+from traces.made import Ingested
 from traces.progress import Progress, nobody
 from traces.store import Store
 from traces.tools.derive import Parent, Wanted, derive, parent, reading

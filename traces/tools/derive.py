@@ -11,10 +11,12 @@ import polars as pl
 from traces.code import code_hash
 from traces.config import plain
 from traces.errors import TraceError
-from traces.ingest import Ingested
+from traces.info import TraceInfo
+from traces.kinds import KINDS, ROWS
+from traces.made import Ingested
 from traces.making import kept, write
 from traces.progress import Progress, nobody
-from traces.store import KINDS, ROWS, Store, TraceInfo, read
+from traces.store import Store, read
 from traces.table import U32
 from traces.tally import COUNTED
 

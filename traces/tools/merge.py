@@ -15,10 +15,11 @@ from pydantic import Field
 
 from traces.config import ByName
 from traces.errors import ConfigError, TraceError
-from traces.ingest import Ingested
+from traces.kinds import ROWS
+from traces.made import Ingested
 from traces.order import merged
 from traces.progress import Progress, nobody
-from traces.store import ROWS, Store
+from traces.store import Store
 from traces.table import U32
 from traces.tools.derive import SAMPLED, Parent, Wanted, derive, parent
 

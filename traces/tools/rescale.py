@@ -13,7 +13,7 @@ import polars as pl
 from pydantic import Field
 
 from traces.errors import TraceError
-from traces.ingest import Ingested
+from traces.made import Ingested
 from traces.progress import Progress, nobody
 from traces.store import Store
 from traces.tools.derive import Wanted, derive, parent

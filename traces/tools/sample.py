@@ -21,8 +21,8 @@ from pydantic import Field
 from traces.block import Op
 from traces.config import Bytes
 from traces.errors import ConfigError, TraceError
-from traces.ingest import Ingested
 from traces.kernel import kernel
+from traces.made import Ingested
 from traces.progress import Progress, nobody
 from traces.store import Store
 from traces.table import I64, U8, U32, U64, arrays

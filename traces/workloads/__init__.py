@@ -1,17 +1,19 @@
 """Workload generators, one a file."""
 
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from traces.code import code_hash
 from traces.config import configured, plain
 from traces.errors import ConfigError, nearest
-from traces.ingest import Ingested
+from traces.info import TraceInfo
 from traces.label import Clocked
+from traces.made import Ingested
 from traces.making import kept, write
 from traces.progress import Progress, nobody
-from traces.store import Store, TraceInfo
+from traces.store import Store
 from traces.workloads import phases
 from traces.workloads.parts import PARTS
 from traces.workloads.workload import Workload
@@ -46,13 +48,13 @@ def make(
     )
     if have := kept(store, name, info, replace=replace):
         return have
-    clocked = Clocked(chosen.spans(config), config.volumes)
+    clocked = Clocked(chosen.spans(config), max(1, len(config.names)))
     return write(
         store,
         name,
         info,
         clocked.watch(chosen.generate(config)),
-        volumes=[str(volume) for volume in range(config.volumes)],
-        progress=lambda rows: progress(rows, config.requests),
-        labels=clocked.rows,
+        volumes=config.names,
+        progress=lambda rows: progress(rows, config.records),
+        truth={"labels": clocked.rows} | {table: partial(iter, rows) for table, rows in chosen.truth(config).items()},
     )

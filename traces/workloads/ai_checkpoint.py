@@ -19,8 +19,8 @@ from pydantic import Field
 from traces.block import Op
 from traces.config import Bytes
 from traces.kernel import kernel
+from traces.kinds import ROWS
 from traces.label import Category
-from traces.store import ROWS
 from traces.table import F64
 from traces.workloads.arrival import new_clock, stretch
 from traces.workloads.draws import Shuffle, draw, new_shuffle, shuffled

@@ -16,8 +16,8 @@ from pydantic import Field
 from traces.block import Op
 from traces.config import Bytes
 from traces.kernel import kernel
+from traces.kinds import ROWS
 from traces.label import Category
-from traces.store import ROWS
 from traces.table import U64
 from traces.workloads.draws import SHARE, below, chance, draw
 from traces.workloads.workload import (

@@ -26,8 +26,8 @@ from pydantic import Field
 from traces.block import Op
 from traces.config import Bytes
 from traces.kernel import inline_kernel, kernel
+from traces.kinds import ROWS
 from traces.label import Category
-from traces.store import ROWS
 from traces.table import F64, I64
 from traces.workloads.arrival import Arrival
 from traces.workloads.draws import SHARE, Shuffle, below, chance, draw, draws, ln, new_shuffle, shuffled, unit

@@ -14,8 +14,8 @@ import polars as pl
 from pydantic import Field
 
 from traces.kernel import kernel
+from traces.kinds import ROWS
 from traces.label import Category
-from traces.store import ROWS
 from traces.workloads.draws import below, draw
 from traces.workloads.workload import Lane, Plan, Requests, Shared, Workload, asked, block, new_plan, whole
 

@@ -26,8 +26,8 @@ from pydantic import Field
 from traces.block import Op
 from traces.config import Bytes
 from traces.kernel import kernel
+from traces.kinds import ROWS
 from traces.label import Category
-from traces.store import ROWS
 from traces.table import I64, U8, U64
 from traces.workloads._tree import Job, Shape, Tree
 from traces.workloads.draws import below, chance, draw, draws

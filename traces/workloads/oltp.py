@@ -21,8 +21,8 @@ from pydantic import Field
 from traces.block import Flag, Op
 from traces.config import ByName, Bytes
 from traces.kernel import kernel
+from traces.kinds import ROWS
 from traces.label import Category
-from traces.store import ROWS
 from traces.table import U8, U64
 from traces.workloads.draws import SHARE, below, chance, draw
 from traces.workloads.workload import (

@@ -17,8 +17,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from traces.config import ByName, Bytes, configured, duration
 from traces.errors import ConfigError, nearest
+from traces.kinds import ROWS
 from traces.label import Span
-from traces.store import ROWS
 from traces.workloads.draws import below, draw, draws
 from traces.workloads.parts import PARTS
 from traces.workloads.workload import LONGEST, Shared, Workload
@@ -147,6 +147,16 @@ class Phases:
     def requests(self) -> int:
         """How many requests the trace has."""
         return self.repeat * sum(config.requests for _, config in self.parts())
+
+    @property
+    def records(self) -> int:
+        """Rows that the trace will have."""
+        return self.requests
+
+    @property
+    def names(self) -> list[str]:
+        """The volumes by number."""
+        return [str(volume) for volume in range(self.volumes)]
 
 
 def _occurrences(config: Phases) -> Iterator[tuple[Workload[Any], Shared]]:

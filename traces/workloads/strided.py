@@ -13,8 +13,8 @@ from pydantic import Field
 
 from traces.config import Bytes
 from traces.kernel import kernel
+from traces.kinds import ROWS
 from traces.label import Category
-from traces.store import ROWS
 from traces.workloads.workload import (
     Plan,
     Requests,

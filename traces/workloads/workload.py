@@ -4,7 +4,7 @@ A generator decides where a request goes; when it comes, whether it reads and wh
 in the same way for all of them, each by draws of its own (`Lane`): changing one changes nothing of the others.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Annotated, Any, Generic, NamedTuple, Protocol, TypeVar
@@ -16,12 +16,13 @@ from pydantic import Field
 from traces.block import Flag, Op
 from traces.config import ByName, Bytes, Nanoseconds, to_json
 from traces.kernel import kernel
+from traces.kinds import ROWS
 from traces.label import Category, Span
-from traces.store import ROWS
 from traces.table import U8, U16, U32, U64
 from traces.workloads.arrival import Arrival, Bursts, Process, arrive, new_process
 from traces.workloads.draws import SHARE, Shuffle, below, chance, draw, draws, new_shuffle, shuffled
 
+A = TypeVar("A", bound="Asked")
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
 
@@ -80,6 +81,16 @@ class Shared:
         """Where a request can go within a volume: every multiple of its size."""
         return self.capacity // self.size
 
+    @property
+    def records(self) -> int:
+        """Rows that the trace will have."""
+        return self.requests
+
+    @property
+    def names(self) -> list[str]:
+        """The volumes by number."""
+        return [str(volume) for volume in range(self.volumes)]
+
     def in_places(self, length: int) -> int:
         """Bytes as a number of places: rounded down, one at least, a whole volume at most."""
         return min(max(1, length // self.size), self.places)
@@ -96,27 +107,44 @@ class Shared:
 
 
 class Generate(Protocol[C_contra]):
-    """Makes batches of ``rows`` rows of the table `Block`, ``raw`` as an Enum; the last may be shorter."""
+    """Makes batches of ``rows`` rows of the kind's table, text as an Enum; the last may be shorter."""
 
     def __call__(self, config: C_contra, rows: int = ROWS) -> Iterator[pl.DataFrame]:
         """The trace; the same rows whatever ``rows`` is."""
 
 
+class Asked(Protocol):
+    """What every generator's configuration tells of the trace before it is made."""
+
+    @property
+    def records(self) -> int:
+        """Rows that the trace will have: of some generators about so many."""
+
+    @property
+    def names(self) -> list[str]:
+        """Its volumes (address spaces, producers) by number; of kinds whose rows name them, none."""
+
+
+def _nothing(config: Any) -> dict[str, Iterable[pl.DataFrame]]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
-class Workload(Generic[C]):
+class Workload(Generic[A]):
     """One generator: a line of the list `traces.workloads.WORKLOADS`."""
 
     name: str
     kind: str
     doc: str
-    config: type[C]
-    generate: Generate[C]
-    spans: Callable[[C], list[Span]]  # the truth about the trace, known before it is made
+    config: type[A]
+    generate: Generate[A]
+    spans: Callable[[A], list[Span]]  # the truth about the trace, known before it is made
+    truth: Callable[[A], Mapping[str, Iterable[pl.DataFrame]]] = _nothing  # further tables of `traces.truth.TRUTHS`
 
 
-def whole(maker: str, category: Callable[[C], Category]) -> Callable[[C], list[Span]]:
+def whole(maker: str, label: Callable[[C], str]) -> Callable[[C], list[Span]]:
     """The spans of a trace that is one thing from end to end."""
-    return lambda config: [Span(0, category(config), maker, to_json(config))]
+    return lambda config: [Span(0, label(config), maker, to_json(config))]
 
 
 class Lane(IntEnum):

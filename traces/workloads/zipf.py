@@ -16,8 +16,8 @@ import polars as pl
 from pydantic import Field
 
 from traces.kernel import inline_kernel, kernel
+from traces.kinds import ROWS
 from traces.label import Category
-from traces.store import ROWS
 from traces.table import U64
 from traces.workloads.draws import draw, exp, exp_m1, ln, ln_1p, unit
 from traces.workloads.workload import Lane, Shared, Workload, asked, block, new_plan, new_scatter, scatter, whole

@@ -57,7 +57,7 @@ def test_archival__restores_old_and_new_alike() -> None:
 
 
 def test_archival__label() -> None:
-    def label(**asked: Any) -> Category:
+    def label(**asked: Any) -> str:
         return WORKLOAD.spans(configured(Archival, asked))[0].label
 
     assert label() == Category.ARCHIVAL_WORM

@@ -25,7 +25,7 @@ def test_idle__has_one_place_at_least() -> None:
 
 
 def test_idle__label() -> None:
-    def label(**asked: Any) -> Category:
+    def label(**asked: Any) -> str:
         return WORKLOAD.spans(configured(Idle, asked))[0].label
 
     assert label() == label(rate=40, volumes=4) == Category.IDLE

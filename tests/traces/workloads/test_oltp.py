@@ -90,7 +90,7 @@ def test_oltp__refuses_a_part_without_a_place(share: float) -> None:
 
 
 def test_oltp__label() -> None:
-    def label(**asked: Any) -> Category:
+    def label(**asked: Any) -> str:
         return WORKLOAD.spans(configured(Oltp, asked))[0].label
 
     assert label() == Category.OLTP_MIXED

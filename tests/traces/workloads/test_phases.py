@@ -150,7 +150,7 @@ def test_clocked__finds_the_spans_whatever_the_batches() -> None:
     for rows in range(1, 8):
         clocked = Clocked(spans, 2)
         assert pl.concat(clocked.watch(times.iter_slices(rows))).equals(times)
-        labels = clocked.rows()
+        (labels,) = clocked.rows()
         assert labels["began"].to_list() == [0, 0, 4, 4, 10, 10, 20, 20]
         assert labels["ended"].to_list() == [4, 4, 10, 10, 20, 20, 21, 21]
         assert labels["volume"].to_list() == [0, 1] * 4

@@ -1,0 +1,89 @@
+"""What is known of a trace beside its rows, kept as JSON in the Parquet metadata."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from traces.errors import TraceError
+
+INFO = b"strata.trace"  # the metadata's key
+
+
+@dataclass(kw_only=True)
+class Source:
+    """One file that a trace was read from."""
+
+    file: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(kw_only=True)
+class Volume:
+    """One volume of a block trace, counted while the trace was written."""
+
+    name: str
+    requests: int = 0
+    reads: int = 0
+    writes: int = 0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    extent: int = 0
+
+
+@dataclass(kw_only=True)
+class TraceInfo:
+    """What is known of a trace beside its rows; kept as JSON in the Parquet metadata.
+
+    ``span`` and ``origin`` are nanoseconds; ``origin`` is the source clock's reading at the first record.
+    """
+
+    format: str
+    reason: str = ""
+    kind: str = "block"
+    content: str = ""
+    rows: int = 0
+    refused: int = 0
+    moved: int = 0
+    duplicated: int = 0
+    span: int = 0
+    clock: str = "relative"
+    origin: int = 0
+    volumes: list[Volume] = field(default_factory=list)
+    notes: dict[str, int] = field(default_factory=dict)
+    sources: list[Source] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)  # what ingest or the generator was asked for
+    version: str = ""
+
+    @classmethod
+    def from_json(cls, text: str) -> "TraceInfo":
+        """The inverse of `to_json`."""
+        data = json.loads(text)
+        data["volumes"] = [Volume(**v) for v in data["volumes"]]
+        data["sources"] = [Source(**s) for s in data["sources"]]
+        return cls(**data)
+
+    def to_json(self) -> str:
+        """The whole of it as one line of JSON."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    def total(self, what: str) -> int:
+        """The sum of a `Volume` count over all volumes."""
+        return sum(getattr(volume, what) for volume in self.volumes)
+
+
+def read_info(path: Path) -> TraceInfo:
+    """The metadata of a trace file; TraceError if it is not one."""
+    try:
+        metadata = pq.read_metadata(path).metadata or {}
+    except FileNotFoundError:
+        raise TraceError(f"{path}: no such trace") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TraceError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    if INFO not in metadata:
+        raise TraceError(f"{path}: a Parquet file, but not a trace of Strata's; `strata ingest` makes one")
+    return TraceInfo.from_json(metadata[INFO].decode())
