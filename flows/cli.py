@@ -3,7 +3,6 @@
 Nothing heavy is imported before a verb needs it: `strata --help` must answer at once.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +11,14 @@ import typer
 from flows import tools
 from flows.terminal import Output
 from flows.verbs import (
+    FlowOption,
     JsonOption,
     NameOption,
     QuietOption,
     ReplaceOption,
     StoreOption,
     VerboseOption,
+    perform,
     trace_names,
     verb,
 )
@@ -47,9 +48,9 @@ def _formats(incomplete: str) -> list[str]:
 
 def _workloads(incomplete: str) -> list[str]:
     """Names of generators, for the shell."""
-    from traces.workloads import WORKLOADS
+    from traces.workloads.worlds import GENERATORS
 
-    return [name for name in WORKLOADS if name.startswith(incomplete)]
+    return [name for name in GENERATORS if name.startswith(incomplete)]
 
 
 def _version(wanted: bool) -> None:
@@ -60,9 +61,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-FlowOption = Annotated[
-    bool, typer.Option("--flow", help="Run as a Prefect flow run (also whenever PREFECT_API_URL is set).")
-]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="A key of the configuration.", show_default=False),
@@ -123,7 +121,9 @@ def ingest(
     columns: Annotated[
         str,
         typer.Option(
-            "--columns", help='Delimited text: which column is what, "time=0:us,op=1,offset=2:sector,length=3:B".'
+            "--columns",
+            help='delimited: which column is what, "time=0:us,op=1,offset=2:sector,length=3:B"; '
+            "kvm: the ECAM window, ecam=0xb0000000:256MiB; nvme-tsv: bytes of a logical block, block=512.",
         ),
     ] = "",
     replace: ReplaceOption = False,
@@ -137,16 +137,7 @@ def ingest(
     if action not in list(Action):
         raise ConfigError(f"--action: unknown event '{action}'{nearest(action, list(Action))}")
     options = Options(action=Action(action), columns=columns)
-    asked: dict[str, Any] = {"format": format, "name": name, "options": options, "replace": replace}
-    if _as_flow(flow):
-        from flows import orchestra
-
-        made = orchestra.run("ingest", out, paths=paths, store=out.root, **asked)
-    else:
-        from flows import jobs
-
-        with out.progress("reading", "bytes") as progress:
-            made = jobs.ingest(out.store, paths, progress=progress, **asked)
+    made = perform(out, "ingest", flow, paths=paths, format=format, name=name, options=options, replace=replace)
     show.ingested(out, made)
 
 
@@ -164,17 +155,9 @@ def generate(
     from flows import show
     from flows.settings import single
 
-    asked: dict[str, Any] = {"name": name, "settings": single(settings or []), "replace": replace}
-    if _as_flow(flow):
-        from flows import orchestra
-
-        made = orchestra.run("generate", out, workload=workload, store=out.root, **asked)
-    else:
-        from flows import jobs
-
-        with out.progress("generating", "rows") as progress:
-            made = jobs.generate(out.store, workload, progress=progress, **asked)
-    show.ingested(out, [made])
+    given = single(settings or [])
+    made = perform(out, "generate", flow, workload=workload, name=name, settings=given, replace=replace)
+    show.ingested(out, made)
 
 
 @app.command()
@@ -202,26 +185,13 @@ def replay(
     from pipeline.replay import stage_named
     from traces.errors import StrataError, TraceError
 
-    asked: dict[str, Any] = {
-        "trace": trace,
-        "stage": stage,
-        "settings": (from_file(config) if config else {}) | many(settings or []),
-        "workers": workers,
-    }
+    given = (from_file(config) if config else {}) | many(settings or [])
     known = stage_named(stage)
     if Path(trace).is_file() and trace not in {
         name for each in out.store.traces() for name in (each[1], "/".join(each))
     }:
         raise TraceError(f"{trace} is a recording, not a trace yet: `strata ingest {trace}` first")
-    if _as_flow(flow):
-        from flows import orchestra
-
-        grid = orchestra.run("replay", out, store=out.root, **asked)
-    else:
-        from flows import jobs
-
-        with out.progress("replaying", "rows") as progress:
-            grid = jobs.replay_grid(out.store, progress=progress, **asked)
+    grid = perform(out, "replay", flow, trace=trace, stage=stage, settings=given, workers=workers)
     show.replayed(out, known, grid)
     kept = sum(not each.fresh for each in grid.runs)
     if kept:
@@ -319,12 +289,12 @@ def workloads(
 ) -> None:
     """List the workload generators, or one generator's keys."""
     from flows import show
-    from traces.workloads import WORKLOADS
+    from traces.workloads.worlds import GENERATORS
 
     if name is None:
-        out.records([{"workload": each.name, "kind": each.kind, "doc": each.doc} for each in WORKLOADS.values()])
+        out.records([{"workload": each.name, "kind": each.kind, "doc": each.doc} for each in GENERATORS.values()])
         return
-    _keys(out, show.known("workload", name, WORKLOADS).config, schema)
+    _keys(out, show.known("workload", name, GENERATORS).config, schema)
 
 
 @app.command()
@@ -374,11 +344,7 @@ def _keys(out: Output, config: type[Any], schema: bool) -> None:
     if schema:
         out.document(schema_of(config))
     else:
-        out.records(show.keys(config))
-
-
-def _as_flow(asked: bool) -> bool:
-    return asked or bool(os.environ.get("PREFECT_API_URL"))
+        show.keys(out, config)
 
 
 def main() -> None:

@@ -13,8 +13,8 @@ from traces.store import Store
 
 
 @task(task_run_name="make {name}", cache_policy=NO_CACHE)
-def make(store: Path, workload: str, name: str, settings: dict[str, Any], replace: bool) -> Ingested:
-    """Make the trace and publish it."""
+def make(store: Path, workload: str, name: str, settings: dict[str, Any], replace: bool) -> list[Ingested]:
+    """Make the trace, or the traces, and publish."""
     return jobs.generate(Store(store), workload, name=name, settings=settings, replace=replace, progress=watcher())
 
 
@@ -25,6 +25,6 @@ def generate(
     name: str | None = None,
     settings: dict[str, Any] | None = None,
     replace: bool = False,
-) -> Ingested:
+) -> list[Ingested]:
     """Make a trace by a workload generator: what ``strata generate`` does."""
     return make(store, workload, name or workload, settings or {}, replace)

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 from flows.catalog import publish
 from pipeline.replay import Plan, Replayed, plan, replay
 from traces import profile as profiling
-from traces import workloads
 from traces.catalog import is_current
 from traces.config import configured, plain
-from traces.errors import ConfigError, StoreError, StrataError
+from traces.errors import ConfigError, StoreError, StrataError, nearest
 from traces.export import Exported
 from traces.export import export as write_file
 from traces.formats.reader import Options
@@ -26,6 +25,7 @@ from traces.profile import Profiled
 from traces.progress import Progress, nobody
 from traces.store import Store
 from traces.tools import TOOLS
+from traces.workloads import worlds
 
 Settings = Mapping[str, Sequence[Any]]  # a configuration key and each value it is to take
 
@@ -68,10 +68,10 @@ def generate(
     settings: Mapping[str, Any] | None = None,
     replace: bool = False,
     progress: Progress = nobody,
-) -> Ingested:
-    """Make a trace by a workload generator and publish; see `traces.workloads.make`. ``progress`` counts rows."""
+) -> list[Ingested]:
+    """Make a trace, or several of one world, by a generator and publish. ``progress`` counts rows."""
     with _published(store):
-        return workloads.make(store, workload, name or workload, settings or {}, replace=replace, progress=progress)
+        return worlds.generate(store, workload, name or workload, settings or {}, replace=replace, progress=progress)
 
 
 def derive(
@@ -85,7 +85,13 @@ def derive(
     progress: Progress = nobody,
 ) -> Ingested:
     """Make a trace of other traces and publish; see `traces.tools`. ``progress`` counts rows."""
+    if tool not in TOOLS:
+        raise ConfigError(f"unknown tool '{tool}'{nearest(tool, TOOLS)}")
     chosen = TOOLS[tool]
+    if not traces or (len(traces) > 1 and not chosen.many):
+        raise ConfigError(
+            f"{tool} makes a trace of {'two or more' if chosen.many else 'one'}, {len(traces)} were given"
+        )
     names = [store.find(trace)[1] for trace in traces]
     called = name or ("+".join(names) if chosen.many else f"{names[0]}-{tool}")
     config = configured(chosen.config, settings or {})

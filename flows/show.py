@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from flows import describe
@@ -260,38 +261,40 @@ def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
             settings = {key: each.config[key] for key in grid.varied}
             shown += [row | settings | {"run": each.run[:8]} for row in by_run[each.run]]
         if shown:
-            _fitting(out, name_of(table), shown, ["run", *grid.varied, *several], list(docs))
+            headline = [key for key in stage.headline if key in docs]
+            _headline(out, table, shown, ["run", *grid.varied, *several], headline)
 
 
-def _fitting(out: Output, name: str, shown: list[Row], always: list[str], columns: list[str]) -> None:
-    """As many figures as the terminal has room for: ratios before counts, what differs before what does not."""
-    figures = [key for key in columns if key not in always]
+def _headline(out: Output, table: type[Any], shown: list[Row], always: list[str], headline: list[str]) -> None:
+    """The stage's headline figures, from the first as far as the terminal has room."""
 
     def width(key: str) -> int:
         return max(len(key), *(len(text(row[key])) for row in shown)) + 3  # and what stands between columns
 
-    def rank(key: str) -> tuple[bool, bool, int]:
-        values = [row[key] for row in shown]
-        return len(set(map(str, values))) < 2, not any(isinstance(value, float) for value in values), width(key)
-
-    keep, room = set(), out.width - sum(width(key) for key in always)
-    for key in sorted(figures, key=rank):
-        if width(key) <= room:
-            keep.add(key)
-            room -= width(key)
-    out.table([{key: row[key] for key in [*always, *(key for key in figures if key in keep)]} for row in shown])
-    if hidden := len(figures) - len(keep):
-        out.note(f'{hidden} more figures: strata sql "FROM {name}"')
+    room = out.width - sum(width(key) for key in always)
+    keep = [key for key, taken in zip(headline, accumulate(map(width, headline)), strict=True) if taken <= room]
+    out.table([{key: row[key] for key in [*always, *keep]} for row in shown])
+    if hidden := len({column.name for column in columns_of(table)} - {*always, *keep}):
+        out.note(f'{hidden} more figures: strata sql "FROM {name_of(table)}"')
 
 
-def keys(config: type[Any]) -> list[Row]:
-    """The keys of a configuration."""
+def keys(out: Output, config: type[Any]) -> None:
+    """The keys of a configuration: what each is if it is not set, what it may be, what it means."""
     from traces.config import keys as keys_of
 
-    return [
-        {"key": key.name, "type": key.kind, "default": key.default, "bounds": key.bounds, "meaning": key.doc}
-        for key in keys_of(config)
-    ]
+    if out.json:
+        out.document(
+            [
+                {"key": key.name, "type": key.kind, "default": key.default, "bounds": key.bounds, "meaning": key.doc}
+                for key in keys_of(config)
+            ]
+        )
+        return
+    told = {"key": "default (type, bounds)\nmeaning"}
+    for key in keys_of(config):
+        allowed = ", ".join(filter(None, (key.kind, key.bounds)))
+        told[key.name] = f"{key.default} ({allowed})\n{key.doc}"
+    out.page(told)
 
 
 def known(what: str, name: str, names: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ Record = Mapping[str, Any]
 
 _PATIENCE = 1.0  # seconds before a progress bar appears
 _FOLDED = 40  # columns that the widest cell may be folded to before a table is too wide
+_PAGE = 80  # columns that prose is folded to where there are more
 _WIDE = 100_000  # columns of a "terminal" that is none
 
 
@@ -65,6 +66,18 @@ class Output:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         for key, value in (record if shown is None else shown).items():
             table.add_row(_plain(key, "bold"), _plain(text(value)))
+        self._print(table)
+
+    def page(self, told: Mapping[str, str]) -> None:
+        """Prose about each of some names, folded for the terminal, or for a page where stdout is none."""
+        from rich.table import Table
+
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for name, prose in told.items():
+            table.add_row(_plain(name, "bold"), _plain(prose))
+        table.width = min(self.width, _PAGE)
         self._print(table)
 
     def table(self, records: Sequence[Record], title: str = "") -> None:
@@ -137,15 +150,16 @@ class Output:
             transient=True,
         )
         began, task = time.monotonic(), bar.add_task(what, total=None)
-        wheel = self.waiting(before) if before else nullcontext()
 
         def tell(done: int, total: int) -> None:
             if not bar.live.is_started and time.monotonic() - began > _PATIENCE:
-                wheel.__exit__(None, None, None)  # two of rich's live displays do not share a screen
+                wheel.close()  # two of rich's live displays do not share a screen
                 bar.start()
             bar.update(task, completed=done, total=total)
 
-        with wheel:
+        with ExitStack() as wheel:
+            if before:
+                wheel.enter_context(self.waiting(before))
             try:
                 yield tell
             finally:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from flows.terminal import Output
-from flows.verbs import ReplaceOption, trace_names, verb
+from flows.verbs import FlowOption, ReplaceOption, perform, trace_names, verb
 
 _PANEL = "Traces of the store"
 
@@ -27,13 +27,11 @@ def _exports(incomplete: str) -> list[str]:
 
 @app.command(rich_help_panel=_PANEL)
 @verb
-def profile(out: Output, trace: TraceArgument) -> None:
+def profile(out: Output, trace: TraceArgument, flow: FlowOption = False) -> None:
     """Characterise a block trace: sizes, footprint, reuse, skew, arrivals; over time and by volume."""
-    from flows import describe, jobs
+    from flows import describe
 
-    with out.progress("characterising", "rows") as progress:
-        made = jobs.profile(out.store, trace, progress=progress)
-    describe.profiled(out, made)
+    describe.profiled(out, perform(out, "profile", flow, trace=trace))
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -59,10 +57,11 @@ def cut(
     ] = None,
     name: NewNameOption = None,
     replace: ReplaceOption = False,
+    flow: FlowOption = False,
 ) -> None:
     """Make a trace of a part of one: of its time, rows or volumes."""
-    asked = {"since": since, "until": until, "skip": skip, "take": take, "volumes": tuple(volumes or ())}
-    _derive(out, "cut", [trace], asked, name, replace)
+    wanted = {"since": since, "until": until, "skip": skip, "take": take, "volumes": tuple(volumes or ())}
+    _derive(out, "cut", [trace], wanted, name, replace, flow)
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -75,9 +74,10 @@ def sample(
     seed: Annotated[int, typer.Option("--seed", help="Another seed keeps other places.")] = 0,
     name: NewNameOption = None,
     replace: ReplaceOption = False,
+    flow: FlowOption = False,
 ) -> None:
     """Make a trace of some places of a block trace, each with all of its requests."""
-    _derive(out, "sample", [trace], {"rate": rate, "grain": grain, "seed": seed}, name, replace)
+    _derive(out, "sample", [trace], {"rate": rate, "grain": grain, "seed": seed}, name, replace, flow)
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -96,9 +96,10 @@ def merge(
     ] = "apart",
     name: NewNameOption = None,
     replace: ReplaceOption = False,
+    flow: FlowOption = False,
 ) -> None:
     """Make one trace of several, as if their hosts had shared a machine."""
-    _derive(out, "merge", traces, {"align": align, "volumes": volumes}, name, replace)
+    _derive(out, "merge", traces, {"align": align, "volumes": volumes}, name, replace, flow)
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -109,9 +110,10 @@ def rescale(
     factor: Annotated[str, typer.Argument(help="What times are multiplied with: 0.5, 3 or 1/3.")],
     name: NewNameOption = None,
     replace: ReplaceOption = False,
+    flow: FlowOption = False,
 ) -> None:
     """Make a trace that is played faster or slower."""
-    _derive(out, "rescale", [trace], {"factor": factor}, name, replace)
+    _derive(out, "rescale", [trace], {"factor": factor}, name, replace, flow)
 
 
 @app.command(rich_help_panel=_PANEL)
@@ -123,18 +125,18 @@ def export(
         str, typer.Argument(help="fio-iolog, mqsim, oracle or csv.", autocompletion=_exports)
     ],
     file: Annotated[Path, typer.Argument(help="The file to write; .gz, .zst, .bz2 and .lz4 compress it.")],
+    flow: FlowOption = False,
 ) -> None:
     """Write a trace as a file that other tools read, and tell what the format does not carry."""
-    from flows import describe, jobs
+    from flows import describe
 
-    with out.progress("writing", "rows") as progress:
-        done = jobs.export(out.store, trace, format, file, progress=progress)
-    describe.exported(out, done)
+    describe.exported(out, perform(out, "export", flow, trace=trace, format=format, target=file))
 
 
-def _derive(out: Output, tool: str, traces: list[str], asked: dict[str, Any], name: str | None, replace: bool) -> None:
-    from flows import jobs, show
+def _derive(
+    out: Output, tool: str, traces: list[str], settings: dict[str, Any], name: str | None, replace: bool, flow: bool
+) -> None:
+    from flows import show
 
-    with out.progress(f"making by {tool}", "rows") as progress:
-        made = jobs.derive(out.store, tool, traces, name=name, settings=asked, replace=replace, progress=progress)
+    made = perform(out, "derive", flow, tool=tool, traces=traces, name=name, settings=settings, replace=replace)
     show.ingested(out, [made])

@@ -30,6 +30,9 @@ NameOption = Annotated[
     str | None,
     typer.Option("--name", help="Name of the trace (default: the file's, or the generator's).", show_default=False),
 ]
+FlowOption = Annotated[
+    bool, typer.Option("--flow", help="Run as a Prefect flow run (also whenever PREFECT_API_URL is set).")
+]
 ReplaceOption = Annotated[bool, typer.Option("--replace", help="Put it in place of a trace of that name.")]
 
 _COMMON: dict[str, tuple[Any, Any]] = {
@@ -79,6 +82,19 @@ def verb(body: Callable[..., None]) -> Callable[..., None]:
     command.__annotations__ = {p.name: p.annotation for p in [*parameters, *common]}
     del command.__wrapped__
     return command
+
+
+def perform(out: Output, name: str, flow: bool, /, **parameters: Any) -> Any:
+    """What a job of `flows.jobs.JOBS` makes: by its function at once, or as a flow run if asked for or configured."""
+    from flows.jobs import JOBS
+
+    if flow or os.environ.get("PREFECT_API_URL"):
+        from flows import orchestra
+
+        return orchestra.run(name, out, store=out.root, **parameters)
+    job = JOBS[name]
+    with out.progress(job.doing, job.unit) as progress:
+        return job.run(out.store, progress=progress, **parameters)
 
 
 def ended(out: Output, body: Callable[[], None]) -> int:

@@ -26,6 +26,7 @@ class Stage(Generic[C]):
     reads: type[Any]  # the trace kind
     takes: type[Any]  # the columns of it that the kernel uses: a NamedTuple like a table
     writes: tuple[type[Any], ...]
+    headline: tuple[str, ...]  # the figures of its summary that a table of several runs shows
     # settles what depends on the trace (a capacity of "as large as the trace needs"); may read the trace.
     # The settled configuration is what is run, hashed and kept.
     fit: Callable[[C, TraceInfo, Callable[[], Iterable[pl.DataFrame]]], C]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from traces.errors import TraceError
 from traces.formats.inputs import Input
 from traces.formats.reader import Action, Format, Options, Records, Report, records
-from traces.store import KINDS
+from traces.kinds import KINDS
 from traces.table import schema_of
 
 NUMBER = {"block": "volume", "memory": "space"}  # column that counts a report's volumes

@@ -33,8 +33,69 @@ PHASES = {
     "order": "shuffled",
 }
 
+_MEMORY = {"accesses": 20_000, "spaces": 2, "cpus": 3, "footprint": "256KiB", "arrival": "poisson", "seed": 42}
+
 # Of generators of other kinds than block: settings of a small trace.
-OTHERS: dict[str, dict[str, Any]] = {}
+OTHERS: dict[str, dict[str, Any]] = {
+    "pointer-chase": _MEMORY | {"fields": 2, "stores": 0.4, "footprint": "100KiB"},
+    "streaming": _MEMORY | {"footprint": "10KiB"},
+    "stencil": _MEMORY | {"dimensions": 3},
+    "zipf-pages": _MEMORY | {"theta": 1.1},
+    "memory-phases": {
+        "phases": "streaming 3000 kernel=add; zipf-pages 20us arrival=poisson; stencil 4999; pointer-chase 10us",
+        "repeat": 2,
+        "order": "shuffled",
+        "spaces": 2,
+        "cpus": 3,
+        "footprint": "64KiB",
+        "seed": 42,
+    },
+    "messages": {
+        "messages": 20_000,
+        "producers": 6,
+        "rings": 3,
+        "ring": "4KiB",
+        "longest": 2048,
+        "theta": 0.9,
+        "torn": 0.01,
+        "unknown": 0.01,
+        "closed": 0.01,
+        "corrupt": 0.01,
+        "seed": 42,
+    },
+    "pci-scan": {
+        "topology": "00:00.0 mch; 00:01.0 root-port bus=1; 00:02.0 root-port bus=2; 00:03.0 nvme; 00:03.1 ahci; "
+        "01:00.0 nic ari=10 vfs=3",
+        "last_bus": 20,
+        "rescans": 6,
+        "dumps": 1,
+        "hotplug": "15s plug 02:00.0 nvme; 45s unplug 02:00.0",
+        "seed": 42,
+    },
+    "text-patches": {
+        "writes": 20_000,
+        "module_rate": 3,
+        "module_sites": 5,
+        "alternatives": 300,
+        "straddling": 0.1,
+        **dict.fromkeys(("direct", "strangers", "unlisted", "overlong", "different", "breakpoints"), 0.01),
+        "seed": 42,
+    },
+    "dma": {
+        "events": 20_000,
+        "devices": 5,
+        "domains": 2,
+        "depth": 6,
+        "strategy": "lazy",
+        "largest": "32KiB",
+        "batch": 20,
+        "ats": 0.4,
+        "interrupts": True,
+        "stale": 0.02,
+        "false_translated": 0.02,
+        "seed": 42,
+    },
+}
 
 # SHA-256 of each small trace. A change here changes every trace that anyone keeps: say so in the change.
 GOLDEN = {
@@ -51,6 +112,15 @@ GOLDEN = {
     "archival": "188956de89279e25",
     "idle": "60b4551071d82f19",
     "phases": "c4a89cca1c2f45e1",
+    "pointer-chase": "ee93133b6099b2a4",
+    "streaming": "079c70af9d4aeaa5",
+    "stencil": "52e5fb4c138fe012",
+    "zipf-pages": "f3db4f620004235b",
+    "memory-phases": "35305b5d5142876d",
+    "messages": "4ceb198bd9a4dce7",
+    "pci-scan": "af3b68b7c2c065e0",
+    "text-patches": "adae8a98e2252ef5",
+    "dma": "d366b4602aed37de",
 }
 
 

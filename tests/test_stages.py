@@ -78,6 +78,9 @@ def test_it_names_and_describes_itself_and_a_summary(stage: Stage[Any]) -> None:
     assert stage.doc
     assert any(name_of(table).endswith("_summary") for table in stage.writes)
     assert all("run" not in schema_of(table) for table in stage.writes)
+    summaries = [schema_of(table) for table in stage.writes if name_of(table).endswith("_summary")]
+    assert stage.headline
+    assert all(any(figure in summary for summary in summaries) for figure in stage.headline)
 
 
 @every_stage

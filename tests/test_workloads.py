@@ -96,7 +96,7 @@ def test_workload__makes_the_same_trace_everywhere(workload: Workload[Any]) -> N
 def test_workload__another_seed_is_another_trace(workload: Workload[Any]) -> None:
     one, other = trace(workload, small(workload)), trace(workload, small(workload) | {"seed": 43})
     assert not one["time"].equals(other["time"])
-    still = {"sequential", "strided", "pci-scan"}  # where they go is not drawn
+    still = {"sequential", "strided", "pci-scan", "streaming", "stencil"}  # where they go is not drawn
     if workload.name not in still:
         assert not one["address"].equals(other["address"])
 

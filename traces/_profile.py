@@ -1,4 +1,4 @@
-"""What a pass over a block trace keeps in mind: the state and the kernels of `traces.profile`.
+"""What a pass over a trace keeps in mind: the state and the kernels of `traces.profile`.
 
 All of it has a bound. Pages are followed one by one in a hash table. When it is full, every second place is forgotten,
 by a hash of the place, and what is seen of the rest counts twice: places that are still followed were followed from
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from traces.kernel import inline_lean_kernel, lean_kernel
+from traces.requests import CHANGES, LOOKS
 from traces.table import I64, U8, U32, U64
 
 Whole = int | np.integer[Any]  # what numpy's types call a number of a kernel's
@@ -43,7 +44,10 @@ WINDOW = np.dtype(
 # ``written``: time of the last write + 1, 0 for none; ``seen``: (number of the last window + 1) * 2, + 1 if ever read
 PAGES = np.dtype([("page", "i8"), ("written", "i8"), ("volume", "i4"), ("seen", "i4")])
 REGIONS = np.dtype(
-    [(name, "i8") for name in ("region", "used", "volume", "reads", "writes", "bytes_read", "bytes_written")]
+    [
+        (name, "i8")
+        for name in ("region", "used", "volume", "requests", "reads", "writes", "bytes_read", "bytes_written")
+    ]
 )
 SAMPLE = np.dtype([(name, "i8") for name in ("base", "room", "live", "now", "shift", "uses")] + [("limit", "u8")])
 BOOKS = np.dtype(
@@ -53,7 +57,7 @@ BOOKS = np.dtype(
 
 
 class Request(NamedTuple):
-    """What is looked at of a block request."""
+    """What is looked at of a request; rows of other kinds are made such, see `traces._profile_kinds`."""
 
     time: Annotated[U64, "block.time"]
     op: Annotated[U8, "block.op"]
@@ -69,6 +73,7 @@ class State(NamedTuple):
     window: int  # ns
     most_pages: int
     most_regions: int
+    meanings: U8  # [operation] what it is, as in `traces.requests`
     keys: U64  # [volume] of the hash
     detail: I64  # [volume] its row in ``histograms`` and ``samples``, `NOBODY` if it has none
     recent: U64  # [volume, number] ends of requests
@@ -91,7 +96,9 @@ def power_of_two(least: int) -> int:
     return 1 << max(least - 1, 0).bit_length()
 
 
-def new_state(*, volumes: int, detail: I64, window: int, pages: int, regions: int, reuse: list[int]) -> State:
+def new_state(
+    *, volumes: int, detail: I64, meanings: U8, window: int, pages: int, regions: int, reuse: list[int]
+) -> State:
     """A state before the first request. ``reuse``: how many pages each reuse sample holds, the whole trace's first."""
     samples = np.zeros(len(reuse), SAMPLE)
     samples["room"] = reuse
@@ -109,6 +116,7 @@ def new_state(*, volumes: int, detail: I64, window: int, pages: int, regions: in
         window=window,
         most_pages=pages,
         most_regions=regions,
+        meanings=meanings,
         keys=keys,
         detail=detail,
         recent=np.full((volumes, RECENT), NEVER, np.uint64),
@@ -198,15 +206,17 @@ def _halve_pages(s: State) -> None:
 
 
 @lean_kernel
-def _page(s: State, volume: Whole, page: Whole, place: np.uint64, written: Whole) -> None:
-    """One request's use of one page; ``written`` is its time + 1, 0 if it reads."""
+def _page(s: State, use: tuple[Whole, Whole], page: Whole, place: np.uint64, time: Whole) -> None:
+    """One request's use of one page; ``use`` is its volume and meaning."""
+    volume, meaning = use
+    written = time + 1 if meaning & CHANGES else 0
     books, window = s.books[0], s.windows[volume]
     if place > books.limit:
         return
     i = _find(s, volume, page, place)
     if not s.pages[i].seen:
         if books.used >= s.most_pages:
-            while books.used >= s.most_pages:
+            while books.used >= s.most_pages and place <= books.limit:
                 _halve_pages(s)
             if place > books.limit:
                 return
@@ -219,7 +229,7 @@ def _page(s: State, volume: Whole, page: Whole, place: np.uint64, written: Whole
     seen = (books.window + 1) << 1
     if known.seen < seen:
         window.pages += weight
-    known.seen = seen | (known.seen & 1) | (written == 0)
+    known.seen = seen | (known.seen & 1) | (meaning & LOOKS != 0)
     if written:
         s.total[0].page_writes += weight
         s.total[volume + 1].page_writes += weight
@@ -291,7 +301,7 @@ def _reuse(s: State, sample: Whole, volume: Whole, page: Whole, place: np.uint64
             i += i & -i
     else:
         full = mine.live == mine.room
-        while mine.live == mine.room:
+        while mine.live == mine.room and place <= mine.limit:
             mine.limit >>= np.uint64(1)
             mine.shift += 1
             _count_back(s, sample)

@@ -13,6 +13,7 @@ from traces._profile import (
     NOBODY,
     PAGE,
     READ_LATENCY,
+    REGION,
     REUSE,
     SIZE,
     SUB,
@@ -22,9 +23,19 @@ from traces._profile import (
     new_state,
     power_of_two,
 )
+from traces._profile_kinds import VIEWS, Distinct, Operations
 from traces._profile_pass import close_window, follow
-from traces.info import TraceInfo
-from traces.profile import REGIONS_SHOWN, Limits, TraceProfile, TraceRegions, TraceWindows
+from traces.info import TraceInfo, Volume
+from traces.profile import (
+    REGIONS_SHOWN,
+    Limits,
+    TraceDistinct,
+    TraceOperations,
+    TraceProfile,
+    TraceRegions,
+    TraceWindows,
+)
+from traces.requests import KINDS, Numbering
 from traces.table import F64, I64, arrays, schema_of
 
 _STEPS = 50  # halvings of an interval of 16: theta to 1e-14
@@ -40,15 +51,21 @@ class Pass:
         detail = np.full(len(volumes), NOBODY)
         if len(volumes) > 1:  # a volume that is alone is as the whole
             detail[sorted(busiest)] = np.arange(1, len(busiest) + 1)
-        pages = [_most_pages(v.extent, v.requests, v.bytes_read + v.bytes_written) for v in volumes]
-        regions = sum((v.extent >> 20) + 1 for v in volumes)
+        pages = [_most_places(info.kind, v, PAGE) for v in volumes]
+        regions = sum(_most_places(info.kind, v, REGION) for v in volumes)
         shown = [v for v in range(len(volumes)) if detail[v] != NOBODY]
         reuse = [limits.reuse, *(limits.volume_reuse for _ in shown)]
         wanted = [sum(pages), *(pages[v] for v in shown)]
+        window = _round_up(max(info.span // limits.windows, 1))
+        self._view, self._numbering = VIEWS[info.kind], Numbering(info.kind)
+        self._columns = self._view.requests(info.kind)
+        self._operations = Operations(info.kind, window)
+        self._distinct = {what: Distinct(limits.distinct) for what in self._view.distinct}
         self._state = new_state(
             volumes=len(volumes),
             detail=detail,
-            window=_round_up(max(info.span // limits.windows, 1)),
+            meanings=KINDS[info.kind].meanings,
+            window=window,
             pages=min(limits.pages, sum(pages)),
             regions=min(limits.regions, regions),
             reuse=[min(most, power_of_two(want)) for most, want in zip(reuse, wanted, strict=True)],
@@ -56,8 +73,13 @@ class Pass:
         self._windows: list[pl.DataFrame] = []
 
     def add(self, batch: pl.DataFrame) -> None:
-        """Take a batch of requests, in time order."""
-        requests, at = arrays(Request, batch), 0
+        """Take a batch of rows, in time order."""
+        mapped = self._numbering.requests(batch, self._columns)
+        self._operations.add(batch, mapped)
+        values = batch.select(**self._view.distinct)
+        for what, distinct in self._distinct.items():
+            distinct.add(values[what])
+        requests, at = arrays(Request, mapped), 0
         while at < requests.time.size:
             at = follow(self._state, requests, at)
             if at < requests.time.size:
@@ -68,7 +90,14 @@ class Pass:
         self._close()
         self._adjust()
         windows = pl.concat(self._windows) if self._windows else pl.DataFrame(schema=schema_of(TraceWindows))
-        return {TraceProfile: self._profile(), TraceWindows: windows, TraceRegions: self._regions()}
+        distinct = [(what, each.count, each.rate) for what, each in self._distinct.items()]
+        return {
+            TraceProfile: self._profile(),
+            TraceWindows: windows,
+            TraceRegions: self._regions(),
+            TraceOperations: self._operations.finish(),
+            TraceDistinct: pl.DataFrame(distinct, schema=schema_of(TraceDistinct), orient="row"),
+        }
 
     def _adjust(self) -> None:
         """Give every reuse sample as many reuses as there were: those uses that were not a page's first.
@@ -173,7 +202,7 @@ class Pass:
         s = self._state
         used = s.regions[s.regions["used"] > 0]
         used = used[np.argsort(used["volume"], kind="stable")]
-        counts = used["reads"] + used["writes"]
+        counts = used["requests"]
         ends = np.searchsorted(used["volume"], np.arange(s.keys.size + 1))
         groups = [counts, *(counts[a:b] for a, b in pairwise(ends))]
         figures = [_skewness(-np.sort(-each)) for each in groups]
@@ -185,23 +214,27 @@ class Pass:
     def _regions(self) -> pl.DataFrame:
         s = self._state
         used = s.regions[s.regions["used"] > 0]
-        begun = used["reads"] + used["writes"]
+        begun = used["requests"]
         order = np.lexsort((used["region"], used["volume"], -begun))[:REGIONS_SHOWN]
         top, size = used[order], 1 << int(s.books["region_shift"][0])
         columns = {
             "rank": np.arange(1, top.size + 1),
             "volume": top["volume"],
-            "address": top["region"] * size,
+            "address": top["region"].astype(np.uint64) * np.uint64(size),
             "length": np.full(top.size, size),
-            **{name: top[name] for name in ("reads", "writes", "bytes_read", "bytes_written")},
+            **{name: top[name] for name in ("requests", "reads", "writes", "bytes_read", "bytes_written")},
             "share": _share(begun[order], np.full(top.size, begun.sum())),
         }
         return _frame(TraceRegions, columns)
 
 
-def _most_pages(extent: int, requests: int, length: int) -> int:
-    """No fewer than the distinct pages of a volume: as many as it has, or as its requests can touch."""
-    return max(min((extent >> PAGE) + 1, (length >> PAGE) + 2 * requests), 1)
+def _most_places(kind: str, volume: Volume, shift: int) -> int:
+    """No fewer than the distinct pages or regions of a volume: as many as it has, or as its requests can touch."""
+    touched = 2 * volume.requests + ((volume.bytes_read + volume.bytes_written) >> shift)
+    if kind == "block":
+        return max(min((volume.extent >> shift) + 1, touched), 1)
+    # accesses of no told size are not in the extent; of memory, bytes of fetches and of dirty regions are nowhere
+    return 1 << 40 if kind == "memory" else touched
 
 
 def _round_up(span: int) -> int:

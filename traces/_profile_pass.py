@@ -1,4 +1,4 @@
-"""The pass itself: every request of a block trace into the counts of `traces._profile`, window by window."""
+"""The pass itself: every request of a trace into the counts of `traces._profile`, window by window."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ from traces._profile import (
     _reuse,
     mixed,
 )
-from traces.block import Op
 from traces.kernel import inline_lean_kernel, lean_kernel, prefetch
+from traces.requests import DISCARD, EMPTY, FLUSH, READ, USES, WRITE
 
 AHEAD = 16  # requests: where a page is kept is asked for so long before it is looked at
 
@@ -52,8 +52,9 @@ def _coarsen(s: State) -> None:
             new = s.spare[j]
             if not new.used:
                 new.used, new.volume, new.region = 1, old.volume, old.region >> 1
-                new.reads = new.writes = new.bytes_read = new.bytes_written = 0
+                new.requests = new.reads = new.writes = new.bytes_read = new.bytes_written = 0
                 books.regions += 1
+            new.requests += old.requests
             new.reads += old.reads
             new.writes += old.writes
             new.bytes_read += old.bytes_read
@@ -61,34 +62,40 @@ def _coarsen(s: State) -> None:
     for i in range(s.regions.size):
         new, old = s.spare[i], s.regions[i]
         old.used, old.volume, old.region = new.used, new.volume, new.region
-        old.reads, old.writes = new.reads, new.writes
+        old.requests, old.reads, old.writes = new.requests, new.reads, new.writes
         old.bytes_read, old.bytes_written = new.bytes_read, new.bytes_written
 
 
 @lean_kernel
-def _regions(s: State, volume: Whole, address: Whole, length: Whole, write: bool) -> None:
-    """Count a request where it begins, its bytes where they lie."""
-    books, end = s.books[0], address + length
+def _regions(s: State, use: tuple[Whole, Whole], address: np.uint64, length: Whole, told: bool) -> None:
+    """Count a request (its volume and meaning) where it begins, its bytes where they lie; ``told``: it has some."""
+    volume, meaning = use
+    books, left, begins = s.books[0], length, True
     at = address
-    while at < end:
-        i = _region(s.regions, volume, at >> books.region_shift, s.keys[volume])
-        if not s.regions[i].used:
-            while books.regions >= s.most_regions:
-                _coarsen(s)
-            i = _region(s.regions, volume, at >> books.region_shift, s.keys[volume])
+    while left > 0:
+        number = np.int64(at >> np.uint64(books.region_shift))
+        i = _region(s.regions, volume, number, s.keys[volume])
+        while not s.regions[i].used and books.regions >= s.most_regions:
+            _coarsen(s)
+            number = np.int64(at >> np.uint64(books.region_shift))
+            i = _region(s.regions, volume, number, s.keys[volume])
         region = s.regions[i]
         if not region.used:
-            region.used, region.volume, region.region = 1, volume, at >> books.region_shift
+            region.used, region.volume, region.region, region.requests = 1, volume, number, 0
             region.reads = region.writes = region.bytes_read = region.bytes_written = 0
             books.regions += 1
-        stop = min(((at >> books.region_shift) + 1) << books.region_shift, end)
-        if write:
-            region.writes += at == address
-            region.bytes_written += stop - at
-        else:
-            region.reads += at == address
-            region.bytes_read += stop - at
-        at = stop
+        size = np.int64(1) << books.region_shift
+        here = min(size - np.int64(at & np.uint64(size - 1)), left)
+        region.requests += begins
+        if meaning & READ:
+            region.reads += begins
+            region.bytes_read += here if told else 0
+        if meaning & WRITE:
+            region.writes += begins
+            region.bytes_written += here if told else 0
+        begins = False
+        left -= here
+        at += np.uint64(here)
 
 
 @inline_lean_kernel
@@ -143,10 +150,10 @@ def follow(s: State, r: Request, begin: int) -> int:
             books.window = time // s.window
             books.window_end = (books.window + 1) * s.window
         if i + AHEAD < r.time.size:
-            place = mixed(s.keys[r.volume[i + AHEAD]], np.int64(r.address[i + AHEAD]) >> PAGE)
+            place = mixed(s.keys[r.volume[i + AHEAD]], np.int64(r.address[i + AHEAD] >> np.uint64(PAGE)))
             prefetch(s.pages, np.int64(place & np.uint64(s.pages.size - 1)))  # type: ignore[call-arg]
-        op, latency = r.op[i], r.latency[i]
-        address, length = np.int64(r.address[i]), np.int64(r.length[i])
+        meaning, latency = np.int64(s.meanings[r.op[i]]), r.latency[i]
+        address, length = r.address[i], np.int64(r.length[i])
         window, whole, total, detail = s.windows[volume], s.total[0], s.total[volume + 1], s.detail[volume]
         _tick(s, time)
         _arrival(whole, time)
@@ -155,12 +162,12 @@ def follow(s: State, r: Request, begin: int) -> int:
             window.gaps += 1
             window.gap_sum += gap
             window.gap_squares += np.float64(gap) * np.float64(gap)
-        read, write = op == Op.READ, op == Op.WRITE or op == Op.ZONE_APPEND
-        data = (read or write) and length > 0
+        read, write, uses = meaning & READ != 0, meaning & WRITE != 0, meaning & USES != 0
+        data = uses and length > 0
         sequential = aligned = False
         if data:
-            aligned = ((address | length) & ((1 << PAGE) - 1)) == 0
-            sequential = _sequential(s, volume, total.data, r.address[i], r.address[i] + r.length[i])
+            aligned = ((address | r.length[i]) & np.uint64((1 << PAGE) - 1)) == 0
+            sequential = _sequential(s, volume, total.data, address, address + r.length[i])
         window.requests += 1
         window.data += data
         window.sequential += sequential
@@ -180,25 +187,27 @@ def follow(s: State, r: Request, begin: int) -> int:
             t.aligned += aligned
             t.reads += read
             t.writes += write
-            t.discards += op == Op.DISCARD
-            t.flushes += op == Op.FLUSH
-            t.others += not (read or write) and op != Op.DISCARD and op != Op.FLUSH
+            t.discards += meaning & DISCARD != 0
+            t.flushes += meaning & FLUSH != 0
+            t.others += meaning & (READ | WRITE | DISCARD | FLUSH) == 0
             t.bytes_read += length if read else 0
             t.bytes_written += length if write else 0
-            t.bytes_discarded += length if op == Op.DISCARD else 0
+            t.bytes_discarded += length if meaning & DISCARD else 0
             t.known += latency >= 0
             if data:
                 t.size_max = max(t.size_max, length)
         if latency >= 0 and (read or write):
             _add(s, detail, READ_LATENCY if read else WRITE_LATENCY, latency, 1)
-        if not data:
+        if data:
+            _add(s, detail, SIZE, length, 1)
+        elif not uses or not meaning & EMPTY:
             continue
-        _add(s, detail, SIZE, length, 1)
-        length = min(length, np.int64(LONGEST))
-        _regions(s, volume, address, length, write)
-        for page in range(address >> PAGE, ((address + length - 1) >> PAGE) + 1):
+        length = max(min(length, np.int64(LONGEST)), np.int64(1))
+        _regions(s, (volume, meaning), address, length, bool(data))
+        last = np.int64((address + np.uint64(length - 1)) >> np.uint64(PAGE))
+        for page in range(np.int64(address >> np.uint64(PAGE)), last + 1):
             place = mixed(s.keys[volume], page)
-            _page(s, volume, page, place, time + 1 if write else 0)
+            _page(s, (volume, meaning), page, place, time)
             _reuse(s, 0, volume, page, place)
             if detail != NOBODY:
                 _reuse(s, detail, volume, page, place)

@@ -88,10 +88,10 @@ class Look:
 
 def look(store: Store, kind: str, name: str, info: TraceInfo) -> Look:
     """Look at a trace's profile, or at the rows at its beginning."""
-    if kind == "block" and (kept := figures(store, kind, name, info.content)) is not None:
-        whole = kept.row(0, named=True)
-        return Look(whole["tick"], whole["latency_known"])
     columns = [c.name for c in columns_of(KINDS[kind]) if c.name in ("time", "latency")]
+    if (kept := figures(store, kind, name, info.content)) is not None:
+        whole = kept.row(0, named=True)
+        return Look(whole["tick"], whole["latency_known"] if "latency" in columns else None)
     rows = next(read(KINDS[kind], store.trace_path(kind, name), columns))
     known = float((rows["latency"] >= 0).mean()) if "latency" in columns else None  # type: ignore[arg-type]
     return Look(int(np.gcd.reduce(rows["time"].to_numpy())), known)

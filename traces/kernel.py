@@ -16,6 +16,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
 from numba.extending import intrinsic
+from numba.np import linalg
 
 _HOUSE = Path(__file__).parents[1]
 
@@ -30,6 +31,18 @@ def cache_folder() -> Path:
 
 
 config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
+
+
+def _no_blas() -> None:
+    """Answer Numba that kernels have no BLAS.
+
+    It asks at the first call of any kernel, by importing ``scipy.linalg``: 0.15 s a process, for products of matrices
+    that no kernel has.
+    """
+    raise ImportError("kernels have no linear algebra")
+
+
+linalg.ensure_blas = _no_blas
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -69,5 +82,31 @@ def prefetch(typing_context: Any, array: Any, index: Any) -> Any:
         )
         builder.call(function, [address, integer(1), integer(3), integer(1)])
         return context.get_dummy_value()
+
+    return signature, codegen
+
+
+@intrinsic
+def eight_bytes(typing_context: Any, array: Any, index: Any) -> Any:
+    """``array[index : index + 8]`` of bytes as one uint64, the first lowest: all of them must be there."""
+    signature = types.uint64(array, index)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array_type, index_type = sig.args
+        struct = context.make_array(array_type)(context, builder, args[0])
+        position = context.cast(builder, args[1], index_type, types.intp)
+        address = builder.bitcast(builder.gep(struct.data, [position]), ir.IntType(64).as_pointer())
+        return builder.load(address, align=1)
+
+    return signature, codegen
+
+
+@intrinsic
+def trailing_zeros(typing_context: Any, value: Any) -> Any:
+    """How many zero bits stand below the lowest one of a uint64; 64 if it is zero."""
+    signature = types.uint64(types.uint64)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.IntType(1)(0))
 
     return signature, codegen

@@ -7,6 +7,8 @@ the record and hands it to its receiver. What the agent did stands in the row wh
 from enum import IntEnum
 from typing import Annotated, NamedTuple
 
+import numpy as np
+
 from traces.table import I64, U8, U32, U64, Text
 
 
@@ -51,3 +53,15 @@ class Message(NamedTuple):
         U8, "0 not told, 1 delivered, 2 refused (receiver unknown or not allowed), 3 corrupt, 4 lost with its receiver"
     ]
     raw: Annotated[Text, "the source's own word for the record"]
+
+
+# What Strata itself calls a record, where the source has no word of its own: by `Outcome` where it was published...
+WORDS = ("published", "delivered", "refused", "corrupt", "lost", "torn", "full", "unknown")
+_NOT_PUBLISHED = {Op.TORN: 5, Op.FULL: 6, Op.UNKNOWN: 7}  # ... else by `Op`
+_CODES = np.zeros(256, np.uint8)
+_CODES[list(_NOT_PUBLISHED)] = list(_NOT_PUBLISHED.values())
+
+
+def words(op: U8, outcome: U8) -> U8:
+    """[record] -> the place of its word in `WORDS`; of values that have a name."""
+    return np.where(op == Op.PUBLISHED, outcome, _CODES[op]).astype(np.uint8)

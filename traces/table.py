@@ -62,15 +62,20 @@ class Column(NamedTuple):
         return _POLARS[self.scalar]
 
 
+_DECLARED: dict[type[Any], tuple[Column, ...]] = {}  # a millisecond each, asked several times a batch
+
+
 def columns_of(table: type[Any]) -> tuple[Column, ...]:
     """The declared columns of a table, in order."""
+    if table in _DECLARED:
+        return _DECLARED[table]
     columns = []
     for name, hint in get_type_hints(table, include_extras=True).items():
         array, doc, *marks = get_args(hint)
         scalar = get_args(get_args(array)[1])[0]
         unknown = next((mark.value for mark in marks if isinstance(mark, Unknown)), None)
         columns.append(Column(name, scalar, doc, unknown))
-    return tuple(columns)
+    return _DECLARED.setdefault(table, tuple(columns))
 
 
 def name_of(table: type[Any]) -> str:

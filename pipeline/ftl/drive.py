@@ -9,9 +9,8 @@ behaves as one with so much less spare. `Drive` adds them up at every choice, so
 With one frontier and a reserve of one exactly one block is held back, the least with which copying has
 somewhere to go.
 
-Four bytes a logical page (``where``), four and an eighth a physical page (``holds``, ``counts``), about 29 a block.
 The validity bits beside the two maps let collecting read one word in place of 64 entries of the map, and go from live
-page to live page without a branch for the dead ones.
+page to live page without a branch for the dead ones. What all this takes is added up in `pipeline.ftl.fleet`.
 """
 
 from enum import IntEnum
@@ -23,23 +22,21 @@ from numpy.typing import NDArray
 
 from pipeline.ftl.victim import (
     Blocks,
-    Phase,
-    Victim,
     Whole,
     close,
     draw,
     erase,
     lose_page,
-    new_blocks,
     pick,
+    prepare_blocks,
     take_erased,
 )
 from traces.kernel import inline_lean_kernel, lean_kernel, prefetch
 
 HOST, COLLECTOR = 0, 1
 ROUNDS = 256  # write amplification is kept for so many equal shares of the host's writes at most
-FULL = 0.9  # of a hash table's slots: 5 probes for a page that is there, 50 for one that is not (TAOCP 3, 6.4)
 ONE = np.uint64(1)
+ALL_BITS = np.uint64((1 << 64) - 1)
 NO_BITS = np.uint64(0)
 first_bit: Any = trailing_zeros
 ask_for: Any = prefetch
@@ -58,10 +55,6 @@ class CapacityError(Exception):
     def __init__(self, blocks: int) -> None:
         self.blocks = blocks
         super().__init__(f"at least {blocks} physical blocks are needed")
-
-
-class BrokenLawError(AssertionError):
-    """The drive's books do not balance: a mistake in Strata, never in a trace."""
 
 
 TALLY = np.dtype(
@@ -94,7 +87,7 @@ TALLY = np.dtype(
             "held",  # erased pages standing at each choice, added up
             "mapped_at_picks",  # mapped pages at each choice, added up
             "numbered",  # logical pages given to trace pages (compact layout)
-            "round_pages",  # host pages in a round
+            "round_pages",  # host pages in a round; 0 as long as the drive is not prepared
             "round_end",  # host when the present round is over
             "rounds",  # full rounds
             "round_gc",  # gc when the present round began
@@ -106,20 +99,25 @@ TALLY = np.dtype(
 
 
 class Drive(NamedTuple):
-    """All that outlives one request. What is a number here stays; what changes is an array."""
+    """One drive of a fleet: all that outlives one request. What is a number here stays; what changes is an array.
+
+    A cell is a physical page. Blocks stand ``2 ** shift`` cells apart, so that no cell has to be divided by the pages
+    in a block; ``holds`` alone leaves no gaps.
+    """
 
     logical: int  # pages exported
     pages: int  # in a block
     page_shift: int  # a byte address to its page
-    shift: int  # a cell (physical page) to its block: blocks stand 2 ** shift cells apart
-    word: int  # a cell to the word of its validity bit, as a shift
+    shift: int  # a cell to its block
     collector: int  # the frontier that copies go to
     reserve: int  # blocks
+    bits: int  # of a hash table's entry, those that hold the logical page
+    near: int  # slots from its home within which a page of the hash table must stand
     where: NDArray[np.uint32]  # [logical page] cell + 1; 0 where unmapped, so that untouched memory is never committed
-    holds: NDArray[np.uint32]  # [cell] logical page last programmed there
-    counts: NDArray[np.uint64]  # [word] a bit for each cell that counts
+    holds: NDArray[np.uint32]  # [block * pages + page in it] logical page last programmed there
+    counts: NDArray[np.uint64]  # [cell / 64] a bit for each cell that counts
     number: NDArray[np.uint32]  # [trace page] logical page + 1, 0 where none; empty unless compact and dense
-    table: NDArray[np.uint32]  # [2 slot] trace page, [2 slot + 1] logical page + 1: compact and sparse, else empty
+    table: NDArray[np.uint16]  # hash table of numbers if compact and sparse (see `pipeline.ftl.numbering`), else empty
     cursor: NDArray[np.int64]  # [frontier] next cell
     room: NDArray[np.int64]  # [frontier] cells left
     rounds: NDArray[np.int64]  # [round] pages copied during it
@@ -140,53 +138,6 @@ def blocks_for(logical: int, pages: int, spare: float, reserve: int, frontiers: 
     return blocks
 
 
-def new_drive(
-    logical: int,
-    blocks: int,
-    pages: int,
-    *,
-    page: int,
-    reserve: int,
-    frontiers: Frontiers,
-    victim: Victim,
-    choices: int,
-    window: int,
-    seed: int,
-    numbered: int = 0,
-) -> Drive:
-    """An erased drive. ``page`` is in bytes; ``numbered`` the pages of the trace's address space if compact, else 0."""
-    shift = (pages - 1).bit_length()
-    word = min(shift, 6)
-    dense = numbered <= 2 * logical  # else a table over the whole address space would be larger than the drive's state
-    drive = Drive(
-        logical=logical,
-        pages=pages,
-        page_shift=page.bit_length() - 1,
-        shift=shift,
-        word=word,
-        collector=HOST if frontiers == Frontiers.ONE else COLLECTOR,
-        reserve=reserve,
-        where=np.zeros(logical, np.uint32),
-        holds=np.empty(blocks << shift, np.uint32),
-        counts=np.zeros((blocks << shift) >> word, np.uint64),
-        number=np.zeros(numbered if dense else 0, np.uint32),
-        table=np.zeros(0 if dense else 2 * (int(logical / FULL) + 2), np.uint32),
-        cursor=np.zeros(2, np.int64),
-        room=np.zeros(2, np.int64),
-        rounds=np.zeros(ROUNDS, np.int64),
-        blocks=new_blocks(blocks, pages, victim, choices=choices, window=window, seed=seed),
-        tally=np.zeros(2, TALLY).view(np.recarray),
-    )
-    begin(drive)
-    return drive
-
-
-def state_bytes(drive: Drive) -> int:
-    """Bytes of all arrays; the parts of ``where`` and ``number`` that no request touches are never committed."""
-    arrays = [*drive, *drive.blocks]
-    return sum(each.nbytes for each in arrays if isinstance(each, np.ndarray))
-
-
 @inline_lean_kernel
 def open_block(drive: Drive, frontier: int) -> None:
     """Give a full frontier an erased block."""
@@ -198,21 +149,22 @@ def open_block(drive: Drive, frontier: int) -> None:
 def place(drive: Drive, frontier: int, page: Whole) -> None:
     """Program a logical page at a frontier that has room; its former place must not count any more."""
     cell = drive.cursor[frontier]
-    drive.holds[cell] = page
+    block = cell >> drive.shift
+    drive.holds[block * drive.pages + (cell - (block << drive.shift))] = page
     drive.where[page] = cell + 1
-    drive.counts[cell >> drive.word] |= ONE << np.uint64(cell & ((1 << drive.word) - 1))
-    drive.blocks.valid[cell >> drive.shift] += 1
+    drive.counts[cell >> 6] |= ONE << np.uint64(cell & 63)
+    drive.blocks.valid[block] += 1
     drive.cursor[frontier] = cell + 1
     drive.room[frontier] -= 1
     if drive.room[frontier] == 0:
         drive.tally[0].closed += drive.pages
-        close(drive.blocks, cell >> drive.shift)
+        close(drive.blocks, block)
 
 
 @inline_lean_kernel
 def forget(drive: Drive, cell: Whole) -> None:
     """The cell's page no longer counts."""
-    drive.counts[cell >> drive.word] &= ~(ONE << np.uint64(cell & ((1 << drive.word) - 1)))
+    drive.counts[cell >> 6] &= ~(ONE << np.uint64(cell & 63))
     lose_page(drive.blocks, cell >> drive.shift)
 
 
@@ -225,24 +177,27 @@ def collect(drive: Drive) -> None:
     now.mapped_at_picks += now.mapped
     block = pick(blocks)
     first_cell = block << drive.shift
-    words = (1 << drive.shift) >> drive.word
-    word = first_cell >> drive.word
+    row = block * drive.pages - first_cell  # from a cell to its place in ``holds``
+    word, cells = first_cell >> 6, 1 << drive.shift
+    mine = ALL_BITS  # in each of its words; small blocks share one
+    if cells < 64:
+        mine = ((ONE << np.uint64(cells)) - ONE) << np.uint64(first_cell & 63)
     # asking for all map entries first: 7.3 in place of 5.4 M host pages/s on 16 Mi pages at spare 0.07, nothing on 1 Mi
-    for w in range(words):
-        bits = drive.counts[word + w]
+    for w in range(word, word + max(cells >> 6, 1)):
+        bits = drive.counts[w] & mine
         while bits != NO_BITS:
-            cell = first_cell + (w << drive.word) + np.int64(first_bit(bits))
+            cell = (w << 6) + np.int64(first_bit(bits))
             bits &= bits - ONE
-            ask_for(drive.where, drive.holds[cell])
-    for w in range(words):
-        bits = drive.counts[word + w]
-        drive.counts[word + w] = NO_BITS
+            ask_for(drive.where, drive.holds[row + cell])
+    for w in range(word, word + max(cells >> 6, 1)):
+        bits = drive.counts[w] & mine
+        drive.counts[w] &= ~mine
         while bits != NO_BITS:
-            cell = first_cell + (w << drive.word) + np.int64(first_bit(bits))
+            cell = (w << 6) + np.int64(first_bit(bits))
             bits &= bits - ONE
             if drive.room[frontier] == 0:
                 open_block(drive, frontier)
-            place(drive, frontier, np.int64(drive.holds[cell]))
+            place(drive, frontier, np.int64(drive.holds[row + cell]))
             now.gc += 1
     erase(blocks, block)
     now.erases += 1
@@ -315,66 +270,29 @@ def fill(drive: Drive, drawn: int) -> None:
         write_page(drive, page)
 
 
-def prefill(drive: Drive, drawn: int) -> None:
-    """`fill` the drive and begin the books: what was programmed is set apart, and wear starts from nothing."""
-    fill(drive, drawn)
-    was = drive.tally[0].copy()
-    begin(drive)
-    now = drive.tally[0]
-    now.prefill, now.prefill_erases, now.mapped, now.closed = was.host + was.gc, was.erases, was.mapped, was.closed
-    drive.blocks.erases[:] = 0
-
-
+@lean_kernel
 def begin(drive: Drive) -> None:
-    """Open the books."""
-    drive.tally[:] = np.zeros((), TALLY)
-    drive.tally[0].window = -1
-    drive.tally[0].round_pages = drive.tally[0].round_end = max(1, drive.logical // 8)
-
-
-def check_programs(drive: Drive) -> tuple[int, int]:
-    """X1 by counters alone, so cheap that every batch is checked; pages programmed, and those in open blocks."""
+    """Open the books: all zero but what says where windows and rounds begin."""
     now = drive.tally[0]
-    open_now = sum(drive.pages - int(drive.room[f]) for f in (HOST, COLLECTOR) if drive.room[f])
-    programs, by_cause = int(now.closed) + open_now, int(now.host + now.gc + now.prefill)
-    if programs != by_cause:
-        raise BrokenLawError(f"X1: programs = host + GC + prefill: {programs} != {by_cause}")
-    return programs, open_now
-
-
-def check_laws(drive: Drive) -> None:
-    """X1, X2 and X3 over the whole state, counted anew; BrokenLawError."""
-    now, blocks = drive.tally[0], drive.blocks
-    programs, open_now = check_programs(drive)
-    erased = int(now.prefill_erases) + int(blocks.erases.sum(dtype=np.int64))
-    standing = int(np.count_nonzero(blocks.phase == Phase.CLOSED))
-    kept = drive.pages * (erased + standing) + open_now
-    mapped, strays = recount(drive)
-    laws = {
-        "X2: programs = pages of erased generations + pages programmed now": (programs, kept),
-        "X3: mapped pages = sum of validity counts": (int(now.mapped), int(blocks.valid.sum(dtype=np.int64))),
-        "X3: mapped pages = recount of the map": (int(now.mapped), mapped),
-        "X3: map entries that their cell does not answer to": (strays, 0),
-        "erases counted = erases of all blocks": (int(now.prefill_erases + now.erases), erased),
-        "erased blocks counted = erased blocks": (
-            int(blocks.head[0].erased),
-            int(np.count_nonzero(blocks.phase == Phase.ERASED)),
-        ),
-    }
-    broken = [f"{law}: {have} != {want}" for law, (have, want) in laws.items() if have != want]
-    if broken:
-        raise BrokenLawError("; ".join(broken))
+    now.window = -1
+    now.round_pages = now.round_end = max(1, drive.logical // 8)
 
 
 @lean_kernel
-def recount(drive: Drive) -> tuple[int, int]:
-    """Mapped pages, and how many of them stand at a cell that does not count or holds another page."""
-    mapped = strays = 0
-    for page in range(drive.logical):
-        cell = np.int64(drive.where[page]) - 1
-        if cell >= 0:
-            mapped += 1
-            bit = (drive.counts[cell >> drive.word] >> np.uint64(cell & ((1 << drive.word) - 1))) & ONE
-            if bit != ONE or drive.holds[cell] != page:
-                strays += 1
-    return mapped, strays
+def prepare(drive: Drive, seed: int, prefilled: bool, fills: int) -> None:
+    """Make zeros an erased drive; if it is to be prefilled, `fill` it, ``fills`` times at random after once in order.
+
+    The books begin after that: what was programmed is set apart, and wear starts from nothing.
+    """
+    prepare_blocks(drive.blocks, seed)
+    begin(drive)
+    if not prefilled:
+        return
+    fill(drive, fills * drive.logical)
+    now = drive.tally[0]
+    programs, erases, mapped, closed = now.host + now.gc, now.erases, now.mapped, now.closed
+    drive.tally[0] = drive.tally[1]  # zeros
+    begin(drive)
+    now.prefill, now.prefill_erases, now.mapped, now.closed = programs, erases, mapped, closed
+    for block in range(drive.blocks.total):
+        drive.blocks.erases[block] = 0

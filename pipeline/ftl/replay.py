@@ -1,10 +1,12 @@
 """Block requests into pages, and what each window of time saw of them: the kernels of `pipeline.ftl.page_mapped`."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
-from pipeline.ftl.drive import Drive, ask_for, trim_page, write_page
+from pipeline.ftl.drive import Drive, ask_for, prepare, trim_page, write_page
+from pipeline.ftl.fleet import Fleet, drive_of
+from pipeline.ftl.numbering import ABSENT, WORDS, held, home, number_in, numbered
 from pipeline.ftl.victim import Whole
 from traces.block import Op
 from traces.kernel import inline_lean_kernel, lean_kernel
@@ -49,11 +51,13 @@ class Rules(NamedTuple):
 
     window: int  # ns
     program_zeroes: bool
+    prefilled: bool
+    fills: int  # how often the drive is overwritten at random before the trace begins
 
 
 @lean_kernel
 def survey(trace: Request, capacity: U64, latest: np.uint64) -> tuple[int, int]:
-    """The first row that cannot be replayed, and why; ``capacity`` is in bytes, one for each volume or one for all.
+    """The first row that cannot be replayed, and why; ``capacity`` is in bytes, one for each volume.
 
     ``latest`` is the time of the row before the first.
     """
@@ -62,9 +66,7 @@ def survey(trace: Request, capacity: U64, latest: np.uint64) -> tuple[int, int]:
             return i, TIME
         latest = trace.time[i]
         volume = trace.volume[i]
-        if capacity.size == 1:
-            volume = np.uint32(0)
-        elif volume >= capacity.size:
+        if volume >= capacity.size:
             return i, VOLUME
         op = trace.op[i]
         if op <= Op.WRITE_ZEROES and op != Op.FLUSH:
@@ -74,35 +76,6 @@ def survey(trace: Request, capacity: U64, latest: np.uint64) -> tuple[int, int]:
     return -1, IN_ORDER
 
 
-@lean_kernel
-def mark_written(trace: Request, page_shift: int, zeroes: bool, written: U8) -> int:
-    """Set a bit in ``written`` for every page that is written; how many are new.
-
-    -1 - the row of a write that reaches past the end of ``written``.
-    """
-    new = 0
-    for i in range(trace.time.size):
-        op = trace.op[i]
-        start = np.int64(trace.address[i])
-        end = start + np.int64(trace.length[i])
-        if end > start and (op == Op.WRITE or (zeroes and op == Op.WRITE_ZEROES)):
-            last = (end - 1) >> page_shift
-            if last >> 3 >= written.size:
-                return -1 - i
-            for page in range(start >> page_shift, last + 1):
-                if not written[page >> 3] >> (page & 7) & 1:
-                    written[page >> 3] |= 1 << (page & 7)
-                    new += 1
-    return new
-
-
-@inline_lean_kernel
-def home(drive: Drive, page: Whole) -> Any:
-    """Where a trace page's slot is looked for first: its Fibonacci hash scaled to the table (Knuth, TAOCP 3, 6.4)."""
-    mixed = (np.uint64(page) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-    return np.int64((mixed * np.uint64((drive.table.size >> 1))) >> np.uint64(32))
-
-
 @inline_lean_kernel
 def look_ahead(drive: Drive, trace: Request, i: int) -> None:
     """Ask for what the requests to come will need.
@@ -110,63 +83,31 @@ def look_ahead(drive: Drive, trace: Request, i: int) -> None:
     On a drive of 16 Mi pages, spare 0.20: 2.7 M host pages/s without, 9 at a distance of 12, 12 to 13 at 24 and at 48.
     On one of 1 Mi pages: 19 without, 27 at any of them.
     """
-    compact, hashed = drive.number.size > 0, drive.table.size > 0
+    dense, hashed = drive.number.size > 0, drive.table.size > 0
     if i + FAR < trace.time.size:
         page = np.int64(trace.address[i + FAR]) >> drive.page_shift
-        if compact:
+        if dense:
             ask_for(drive.number, page)
         elif hashed:
-            ask_for(drive.table, 2 * home(drive, page))
+            ask_for(drive.table, WORDS * home(drive, page))
         else:
             ask_for(drive.where, page)
     if i + NEAR < trace.time.size:
         page = np.int64(trace.address[i + NEAR]) >> drive.page_shift
-        if compact:
+        if dense:
             if 0 <= page < drive.number.size:
                 ask_for(drive.where, np.int64(drive.number[page]) - 1)
         elif hashed:
-            slot = home(drive, page)
-            if drive.table[2 * slot] == page:
-                ask_for(drive.where, np.int64(drive.table[2 * slot + 1]) - 1)
+            ask_for(drive.where, number_in(drive, held(drive, home(drive, page))))  # the page's, if it stands there
         elif 0 <= page < drive.where.size:
             cell = np.int64(drive.where[page]) - 1
-            ask_for(drive.counts, cell >> drive.word)
+            ask_for(drive.counts, cell >> 6)
             ask_for(drive.blocks.valid, cell >> drive.shift)
             ask_for(drive.blocks.links, (cell >> drive.shift) << 1)
 
 
-@inline_lean_kernel
-def numbered(drive: Drive, page: Whole, write: bool) -> Whole:
-    """The logical page of a trace page; -1 if it has none, -2 if it needs one and none is left."""
-    hashed = drive.table.size > 0
-    if drive.number.size == 0 and not hashed:
-        return page
-    slot = 0
-    if hashed:
-        slot = home(drive, page)
-        while drive.table[2 * slot + 1] != 0 and drive.table[2 * slot] != page:
-            slot += 1
-            if slot == (drive.table.size >> 1):
-                slot = 0
-        logical = np.int64(drive.table[2 * slot + 1]) - 1
-    else:
-        logical = np.int64(drive.number[page]) - 1
-    if logical < 0 and write:
-        now = drive.tally[0]
-        if now.numbered == drive.logical:
-            return -2
-        logical = now.numbered
-        now.numbered += 1
-        if hashed:
-            drive.table[2 * slot] = page
-            drive.table[2 * slot + 1] = now.numbered
-        else:
-            drive.number[page] = now.numbered
-    return logical
-
-
 @lean_kernel
-def end_window(drive: Drive, volume: int, window: int, out: FtlWindows, row: int) -> None:
+def end_window(drive: Drive, volume: Whole, window: int, out: FtlWindows, row: int) -> None:
     """Fill one row with what happened since the window began; no window is open after it."""
     now, then = drive.tally[0], drive.tally[1]
     out.time[row] = now.window * window
@@ -195,21 +136,20 @@ def begin_window(drive: Drive, window: int, at: Whole) -> None:
 
 
 @lean_kernel
-def replay(drive: Drive, trace: Request, volume: int, rules: Rules, out: FtlWindows) -> int:
-    """Serve the requests of one volume; how many rows of ``out`` were filled.
+def replay(drive: Drive, trace: Request, rules: Rules, out: FtlWindows, row: int) -> int:
+    """Serve the requests of one volume; the row of ``out`` after those that were filled.
 
-    If a page is written for which the drive has no room left (compact layout), -1 - its request.
+    If a page is written that the drive cannot number (compact layout), -1 - its request.
     """
     now = drive.tally[0]
     within = (1 << drive.page_shift) - 1
-    rows = 0
     for i in range(trace.time.size):
         look_ahead(drive, trace, i)
         at = np.int64(trace.time[i])
         if at >= now.window_end:
             if now.window >= 0:
-                end_window(drive, volume, rules.window, out, rows)
-                rows += 1
+                end_window(drive, trace.volume[i], rules.window, out, row)
+                row += 1
             begin_window(drive, rules.window, at)
         now.requests += 1
         op = trace.op[i]
@@ -242,7 +182,7 @@ def replay(drive: Drive, trace: Request, volume: int, rules: Rules, out: FtlWind
         first, last = start >> drive.page_shift, (end - 1) >> drive.page_shift
         for trace_page in range(first, last + 1):
             page = numbered(drive, trace_page, programs)
-            if page == -2:
+            if page < ABSENT:
                 return -1 - i
             mapped = page >= 0 and drive.where[page] != 0
             partial = (trace_page == first and start & within != 0) or (trace_page == last and end & within != 0)
@@ -258,4 +198,44 @@ def replay(drive: Drive, trace: Request, volume: int, rules: Rules, out: FtlWind
                         now.rmw += 1
             elif mapped and not partial:
                 trim_page(drive, page)
-    return rows
+    return row
+
+
+@lean_kernel
+def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, out: FtlWindows) -> tuple[int, int]:
+    """Serve the requests of all volumes, which stand one volume after the other; how many rows of ``out`` were filled.
+
+    ``begins`` says where each volume's requests begin, and where the last one's end. A drive is prepared when it is
+    first asked for something. The other number is a request that a drive has no room for, -1 if there is none.
+    """
+    row = 0
+    for i in range(begins.size - 1):
+        begin, end = begins[i], begins[i + 1]
+        volume = trace.volume[begin]
+        drive = drive_of(fleet, volume)
+        if drive.tally[0].round_pages == 0:
+            prepare(drive, fleet.seed + volume, rules.prefilled, rules.fills)
+        part = Request(
+            trace.time[begin:end],
+            trace.op[begin:end],
+            trace.volume[begin:end],
+            trace.address[begin:end],
+            trace.length[begin:end],
+        )
+        after = replay(drive, part, rules, out, row)
+        if after < 0:
+            return row, begin - 1 - after
+        row = after
+    return row, -1
+
+
+@lean_kernel
+def end_windows(fleet: Fleet, window: int, before: int, out: FtlWindows) -> int:
+    """End the windows that are open and whose number is below ``before``; how many."""
+    row = 0
+    for volume in range(fleet.start.size - 1):
+        now = fleet.tally[2 * volume]
+        if now.round_pages and 0 <= now.window < before:
+            end_window(drive_of(fleet, volume), volume, window, out, row)
+            row += 1
+    return row

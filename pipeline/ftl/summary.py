@@ -4,7 +4,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.ftl.drive import Drive, state_bytes
+from pipeline.ftl.fleet import Fleet, drive_of, state_bytes
 from pipeline.ftl.theory import write_amplification
 from traces.table import F64, I64, U32, U64, Bool, Unknown, empty
 
@@ -106,20 +106,19 @@ def steady_since(rounds: np.ndarray[Any, np.dtype[np.float64]]) -> int | None:
     return d if abs(early - late) <= STEADY_DRIFT * late else None
 
 
-def summary(drive: Drive, volume: int) -> FtlSummary:
-    """The row of one volume."""
-    now, blocks = drive.tally[0], drive.blocks
-    physical = blocks.total * drive.pages
-    host, copied, picks = int(now.host), int(now.gc), int(now.picks)
-    held = now.held / picks if picks else float(drive.reserve * drive.pages)
-    nominal, effective = 1 - drive.logical / physical, 1 - drive.logical / (physical - held)
-    amplification = 1 + drive.rounds[: int(now.rounds)] / float(now.round_pages)
-    since = steady_since(amplification) if now.erases else None
+def summary(fleet: Fleet) -> FtlSummary:
+    """A row for each volume that was asked for anything."""
+    volumes = np.flatnonzero(fleet.tally[::2].requests)
+    now, start = fleet.tally[::2][volumes], fleet.start[volumes]
+    logical, physical = start.logical, start.blocks * fleet.pages
+    programs = now.host + now.gc
+    held = np.where(now.picks, now.held / np.maximum(now.picks, 1), fleet.reserve * fleet.pages)
+    nominal, effective = 1 - logical / physical, 1 - logical / (physical - held)
     values: dict[str, Any] = {
-        "volume": volume,
-        "capacity": drive.logical << drive.page_shift,
-        "logical_pages": drive.logical,
-        "physical_blocks": blocks.total,
+        "volume": volumes,
+        "capacity": logical << fleet.page_shift,
+        "logical_pages": logical,
+        "physical_blocks": start.blocks,
         "physical_pages": physical,
         "nominal_spare": nominal,
         "effective_spare": effective,
@@ -134,36 +133,41 @@ def summary(drive: Drive, volume: int) -> FtlSummary:
         "unknown_requests": now.unknown,
         "zero_length": now.zero_length,
         "bytes_written": now.bytes_written,
-        "host_programs": host,
+        "host_programs": now.host,
         "partial_pages": now.partial,
         "rmw_pages": now.rmw,
-        "gc_programs": copied,
-        "programs": host + copied,
+        "gc_programs": now.gc,
+        "programs": programs,
         "prefill_programs": now.prefill,
         "erases": now.erases,
         "prefill_erases": now.prefill_erases,
-        "erases_min": blocks.erases.min(),
-        "erases_mean": blocks.erases.mean(),
-        "erases_max": blocks.erases.max(),
-        "erases_std": blocks.erases.std(),
         "trimmed_pages": now.trimmed,
         "mapped_pages": now.mapped,
-        "mapped_at_gc": now.mapped_at_picks / picks if picks else -1,
+        "mapped_at_gc": np.where(now.picks, now.mapped_at_picks / np.maximum(now.picks, 1), -1),
         "pages_read": now.pages_read,
         "unmapped_read": now.unmapped_read,
-        "wa": (host + copied) / host if host else -1,
-        "steady": since is not None,
-        "steady_since": -1 if since is None else since * int(now.round_pages),
-        "wa_steady": -1 if since is None else amplification[since:].mean(),
-        "wa_theory": _or_null(write_amplification(blocks.victim, nominal, drive.pages, blocks.choices)),
-        "wa_theory_effective": _or_null(write_amplification(blocks.victim, effective, drive.pages, blocks.choices)),
-        "state_bytes": state_bytes(drive),
+        "wa": np.where(now.host, programs / np.maximum(now.host, 1), -1),
+        "wa_theory": [_theory(fleet, spare) for spare in nominal.tolist()],
+        "wa_theory_effective": [_theory(fleet, spare) for spare in effective.tolist()],
+        "state_bytes": [state_bytes(fleet, volume) for volume in volumes.tolist()],
     }
-    row = empty(FtlSummary, 1)
-    for name, column in row._asdict().items():
-        column[0] = values[name]
-    return row
+    rows = empty(FtlSummary, volumes.size)
+    for name, value in values.items():
+        getattr(rows, name)[:] = value
+    for row, volume in enumerate(volumes.tolist()):
+        drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
+        erases, tally = drive.blocks.erases, drive.tally[0]
+        rows.erases_min[row], rows.erases_max[row] = erases.min(), erases.max()
+        rows.erases_mean[row], rows.erases_std[row] = erases.mean(), erases.std()
+        amplification = 1 + drive.rounds[: tally.rounds] / float(tally.round_pages)
+        since = steady_since(amplification) if tally.erases else None
+        rows.steady[row] = since is not None
+        rows.steady_since[row] = -1 if since is None else since * tally.round_pages
+        rows.wa_steady[row] = -1 if since is None else amplification[since:].mean()
+    return rows
 
 
-def _or_null(amplification: float | None) -> float:
+def _theory(fleet: Fleet, spare: float) -> float:
+    """The closed form; -1 where there is none."""
+    amplification = write_amplification(fleet.victim, spare, fleet.pages, fleet.choices)
     return -1.0 if amplification is None else amplification

@@ -19,8 +19,9 @@ import numpy as np
 import polars as pl
 
 from pipeline.ftl import theory
+from pipeline.ftl.config import Config, Layout
 from pipeline.ftl.drive import Frontiers
-from pipeline.ftl.page_mapped import STAGE, Config, Layout
+from pipeline.ftl.page_mapped import STAGE
 from pipeline.ftl.replay import FtlWindows
 from pipeline.ftl.summary import FtlSummary
 from pipeline.ftl.victim import Victim

@@ -84,30 +84,20 @@ class Blocks(NamedTuple):
     head: Any  # one HEAD
 
 
-def new_blocks(count: int, pages: int, victim: Victim, *, choices: int, window: int, seed: int) -> Blocks:
-    """``count`` erased blocks; they are opened in the order of their numbers, later in that of their erasure."""
-    links = np.full((count + pages + 1, 2), NONE, np.int32)
-    links[: count - 1, 0] = np.arange(1, count)
-    links[count:] = np.arange(count, count + pages + 1)[:, None]
-    head = np.zeros(1, HEAD).view(np.recarray)
-    head[0].erased = count
-    head[0].erased_last = count - 1
-    head[0].closed_first = head[0].closed_last = NONE
-    head[0].least = pages
-    head[0].random = seed
-    return Blocks(
-        total=count,
-        pages=pages,
-        victim=victim,
-        choices=choices,
-        window=window,
-        phase=np.zeros(count, np.uint8),
-        valid=np.zeros(count, np.int32),
-        erases=np.zeros(count, np.uint32),
-        changed=np.zeros(count if victim == Victim.COST_BENEFIT else 0, np.int64),
-        links=links,
-        head=head,
-    )
+@lean_kernel
+def prepare_blocks(blocks: Blocks, seed: int) -> None:
+    """Make zeros erased blocks: they are opened in the order of their numbers, later in that of their erasure."""
+    head = blocks.head[0]
+    for block in range(blocks.total):
+        blocks.links[block, 0] = block + 1 if block + 1 < blocks.total else NONE
+        blocks.links[block, 1] = NONE
+    for ring in range(blocks.total, blocks.total + blocks.pages + 1):
+        blocks.links[ring, 0] = blocks.links[ring, 1] = ring
+    head.erased = blocks.total
+    head.erased_last = blocks.total - 1
+    head.closed_first = head.closed_last = NONE
+    head.least = blocks.pages
+    head.random = seed
 
 
 @inline_lean_kernel

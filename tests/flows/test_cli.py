@@ -1,6 +1,5 @@
 """The command line: what it answers, where it prints it, how it ends."""
 
-import io
 import json
 from pathlib import Path
 
@@ -8,10 +7,10 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from flows import doctor, jobs, terminal
-from flows.terminal import bytes_text, span_text, text
+from flows import doctor, jobs
 from tests.flows.conftest import Strata, add_trace
 from traces.errors import StoreError
+from traces.formats import FORMATS
 from traces.store import _HERE, Store, part
 
 MSR = "128166372003061629,hm,0,Read,8192,4096,151\n128166372013061629,hm,0,Write,4096,4096,151\nnot,a,row\n"
@@ -107,7 +106,7 @@ def test_a_grid_runs_every_combination_once(strata: Strata, store: Store, tmp_pa
     assert len(list(store.root.glob("runs/run=*"))) == 4
     again = strata(*arguments)
     assert "4 of 4 runs were kept already" in again.stderr
-    assert again.stdout.split()[:4] == ["run", "scale", "policy", "requests"]
+    assert again.stdout.split()[:4] == ["run", "scale", "policy", "ratio"]
     more = strata("replay", "small", "toy", "--set", "scale=2.5,4")
     assert "1 of 2 runs were kept already" in more.stderr
 
@@ -342,51 +341,8 @@ def test_doctor_measures_the_kernels_once(tmp_path: Path, monkeypatch: pytest.Mo
     assert (wrong["state"], wrong["told"]) == ("wrong", "no compiler")
 
 
-class Screen(io.StringIO):
-    """A terminal that keeps what it shows."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_bar_is_drawn_on_a_terminal_for_what_takes_long(
-    strata: Strata, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def shown(patience: float, *, quiet: bool = False) -> str:
-        monkeypatch.setattr(terminal, "_PATIENCE", patience)
-        monkeypatch.setattr("sys.stderr", screen := Screen())
-        with terminal.Output(store.root, json=False, quiet=quiet, verbose=False).progress("reading", "rows") as tell:
-            tell(1, 2)
-            tell(2, 2)
-        return screen.getvalue()
-
-    assert "reading" in shown(-1.0)
-    assert "2/2" in shown(-1.0)
-    assert shown(60.0) == ""
-    assert shown(-1.0, quiet=True) == ""
-
-
-def test_a_table_has_the_figures_that_fit_the_terminal(strata: Strata, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal.Output, "width", 34)
-    done = strata("replay", "small", "toy", "--set", "scale=1,2")
-    assert done.stdout.splitlines()[0].split() == ["run", "scale", "ratio"]
-    assert "2 more figures" in done.stderr
-
-
-def test_amounts_are_told_in_units_that_suit_them() -> None:
-    assert [bytes_text(n) for n in (0, 1023, 1536, 1 << 40)] == ["0 B", "1023 B", "1.5 KiB", "1.0 TiB"]
-    assert [span_text(n) for n in (5, 1500, 23_600_000_000, 90_000_000_000_000)] == [
-        "5 ns",
-        "1.5 us",
-        "23.6 s",
-        "1.04 d",
-    ]
-    assert [text(v) for v in (None, True, 1234567, 0.5, 1e-9, 2.0, "a")] == [
-        "",
-        "yes",
-        "1,234,567",
-        "0.5",
-        "1e-09",
-        "2",
-        "a",
-    ]
+def test_help_of_ingest__names_what_readers_ask_for(strata: Strata) -> None:
+    told = strata("ingest", "--help").stdout
+    asking = [name for name, each in FORMATS.items() if "columns" in each.declares]
+    assert len(asking) >= 3
+    assert [name for name in asking if name not in told] == []

@@ -3,14 +3,18 @@
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from flows import demo
+from flows import demo, orchestra
 from flows.orchestra import ENVIRONMENT
+from flows.terminal import Output
 from tests.flows.conftest import Strata
 from traces.errors import ConfigError
+from traces.progress import Progress, nobody
 from traces.store import Store
 
 
@@ -49,7 +53,7 @@ def test_ingest(store: Store, recording: Path) -> None:
 def test_generate(store: Store) -> None:
     from flows.generate import generate
 
-    made = generate("sequential", store=store.root, settings={"requests": 10})
+    (made,) = generate("sequential", store=store.root, settings={"requests": 10})
     assert made.info.rows == 10
 
 
@@ -62,6 +66,33 @@ def test_replay(store: Store) -> None:
     assert grid.varied == ("scale", "policy")
     again = replay("small", "toy", store=store.root, settings={"scale": [1, 2], "policy": ["greedy", "fifo"]})
     assert [each.fresh for each in again.runs] == [False] * 4
+
+
+def test_derive(store: Store) -> None:
+    from flows.derive import derive
+
+    made = derive("cut", ["small"], store=store.root, settings={"take": 2, "volumes": ["disk"]})
+    assert (made.name, made.info.rows) == ("small-cut", 2)
+    with pytest.raises(ConfigError, match="unknown tool 'cot'; did you mean 'cut'"):
+        derive("cot", ["small"], store=store.root)
+    with pytest.raises(ConfigError, match="cut makes a trace of one, 2 were given"):
+        derive("cut", ["small", "small"], store=store.root)
+
+
+@pytest.mark.kernels
+def test_profile(store: Store) -> None:
+    from flows.profile import profile
+
+    assert profile("small", store=store.root).fresh
+    assert not profile("small", store=store.root).fresh
+
+
+def test_export(store: Store, tmp_path: Path) -> None:
+    from flows.export import export
+
+    done = export("small", "csv", tmp_path / "small.csv", store=store.root)
+    assert done.written == 6
+    assert len((tmp_path / "small.csv").read_text().splitlines()) >= 6
 
 
 def test_a_run_that_cannot_be_made_does_not_stop_the_others(store: Store) -> None:
@@ -98,6 +129,55 @@ def test_the_command_line_runs_flows(strata: Strata, store: Store, recording: Pa
     failed = strata("replay", "small", "toy", "--flow", "--set", "limit=2")
     assert failed.exit_code == 2
     assert "could not be made" in failed.stderr
+
+
+@pytest.mark.kernels
+def test_the_tools_run_as_flows(strata: Strata, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+    run = orchestra.run
+
+    def kept(name: str, out: Output, /, **given: Any) -> Any:
+        ran.append(name)
+        return run(name, out, **given)
+
+    monkeypatch.setattr(orchestra, "run", kept)
+    for arguments in (
+        ("cut", "small", "--take", "2"),
+        ("sample", "small", "--rate", "1"),
+        ("rescale", "small", "1/2"),
+        ("merge", "small", "small-cut", "--align", "start"),
+        ("profile", "small"),
+        ("export", "small", "csv", str(tmp_path / "small.csv")),
+    ):
+        done = strata(*arguments, "--flow")
+        assert done.exit_code == 0, done.output
+    assert ran == ["derive"] * 4 + ["profile", "export"]
+    assert store.info("block", "small+small-cut").rows == 8
+
+
+def test_a_flow_run_tells_the_terminal_how_far_it_is(
+    strata: Strata, recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, list[tuple[int, int]]] = {}
+
+    @contextmanager
+    def progress(out: Output, what: str, unit: str, before: str = "") -> Iterator[Progress]:
+        yield lambda done, total: told.setdefault(before, []).append((done, total))
+
+    monkeypatch.setattr(Output, "progress", progress)
+    for arguments in (
+        ("replay", "small", "toy", "--set", "scale=1,2"),
+        ("ingest", str(recording), "--format", "msr"),
+        ("generate", "sequential", "--set", "requests=10"),
+        ("rescale", "small", "2"),
+        ("export", "small", "csv", str(tmp_path / "small.csv")),
+    ):
+        assert strata(*arguments, "--flow").exit_code == 0
+    flows = ("replay", "ingest", "generate", "derive", "export")
+    assert list(told) == [f"flow run: {name}" for name in flows]
+    assert told["flow run: replay"] == [(6, 12), (12, 12)]
+    assert all(calls == sorted(calls) and calls[-1][0] > 0 for calls in told.values())
+    assert orchestra.watcher() is nobody
 
 
 def test_the_demo_agrees_with_theory(strata: Strata, tmp_path: Path) -> None:

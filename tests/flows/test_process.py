@@ -30,7 +30,8 @@ def slow(trace, config):
         time.sleep(0.05)
 
 pipeline.replay.read = functools.partial(read, rows=10)
-STAGES["slow"] = toy.Stage("slow", "waits", toy.Config, toy.Block, toy.Taken, (toy.ToySummary,), toy.fit, slow)
+reads = toy.Config, toy.Block, toy.Taken
+STAGES["slow"] = toy.Stage("slow", "waits", *reads, (toy.ToySummary,), ("ratio",), toy.fit, slow)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from flows.cli import main
 main()

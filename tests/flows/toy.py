@@ -64,4 +64,4 @@ def run(trace: Iterable[pl.DataFrame], config: Config) -> Iterator[ToySummary]:
     )
 
 
-STAGE: Stage[Config] = Stage("toy", "counts", Config, Block, Taken, (ToySummary,), fit, run)
+STAGE: Stage[Config] = Stage("toy", "counts", Config, Block, Taken, (ToySummary,), ("ratio",), fit, run)

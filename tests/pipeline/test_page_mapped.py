@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ftl.drive import BrokenLawError, Frontiers, blocks_for, check_laws, fill, new_drive, state_bytes
-from pipeline.ftl.page_mapped import STAGE, Config, Layout, Prefill, Zeroes, by_volume
+from pipeline.ftl.config import Config, Layout, Prefill, Zeroes
+from pipeline.ftl.drive import Frontiers
+from pipeline.ftl.page_mapped import STAGE, by_volume
 from pipeline.ftl.replay import FtlWindows, Request
 from pipeline.ftl.summary import FtlSummary, steady_since
 from pipeline.ftl.theory import write_amplification
@@ -19,7 +20,7 @@ from tests.reference import ftl as reference
 from traces.config import configured, plain, spelled, to_json, to_toml
 from traces.errors import ConfigError, TraceError
 from traces.info import TraceInfo, Volume
-from traces.table import arrays, empty, frame
+from traces.table import U64, arrays, empty, frame, schema_of
 
 pytestmark = pytest.mark.kernels
 
@@ -224,6 +225,23 @@ def test_page_mapped__keeps_volumes_apart() -> None:
         assert alone.equals(together.filter(pl.col("volume") == volume))
 
 
+def test_page_mapped__many_volumes_are_the_reference() -> None:
+    chance = np.random.default_rng(1)
+    rows = [
+        (i, 1, int(v), int(p) * PAGE, PAGE)
+        for i, v, p in zip(
+            range(9000), chance.integers(0, 70, 9000) ** 2 // 16, chance.integers(0, 30, 9000), strict=True
+        )
+    ]
+    config = fitted(Config(page=PAGE, block_pages=4, spare=0.3, window=2000, prefill=Prefill.NONE), rows)
+    windows, summaries = replayed(config, trace(rows[:4000]), trace(rows[4000:]))
+    want = plainly(config, rows)
+    assert windows.rows() == want.windows()
+    assert summaries["volume"].to_list() == sorted({row[2] for row in rows})
+    for have, expected in zip(summaries.to_dicts(), want.summaries(), strict=True):
+        assert {name: have[name] for name in expected} == pytest.approx(expected)
+
+
 def test_page_mapped__same_seed_same_rows() -> None:
     rows = [(i, 1, 0, i * 7919 % 500 * PAGE, PAGE) for i in range(4000)]
     first, again, other = (
@@ -321,6 +339,7 @@ def test_fit__settles_what_the_trace_decides() -> None:
     assert fitted(compact, rows) == compact
     bare = STAGE.fit(Config(spare=0.5, block_pages=8), TraceInfo(format="x", span=3_000_000), lambda: [trace(rows)])
     assert bare == compact
+    assert fitted(replace(direct, capacity=(1 << 20,)), rows).capacity == (1 << 20, 1 << 20)
     scalar = fitted(Config(spare=0.5, block_pages=8, footprint=(1 << 20,)), rows)
     assert scalar.footprint == (1 << 20, 1 << 20)
 
@@ -351,58 +370,63 @@ def test_page_mapped__takes_an_empty_trace() -> None:
     assert (windows.height, summaries.height) == (0, 0)
 
 
-def test_drive__state_is_small() -> None:
-    for pages in (16, 64, 256):
-        blocks = blocks_for(1 << 16, pages, 0.07, 1, Frontiers.ONE)
-        drive = _drive(1 << 16, blocks, pages, victim=Victim.COST_BENEFIT)
-        assert state_bytes(drive) <= 12 * blocks * pages
-        for space in (1 << 16, 1 << 17, 1 << 31):  # of the trace's address space: dense, and sparse
-            assert state_bytes(_drive(1 << 16, blocks, pages, numbered=space)) <= 18 * blocks * pages
+FOOTPRINT = 1 << 17  # pages; a table of so many has 30 bits of each hash
 
 
-def _drive(logical: int, blocks: int, pages: int, victim: Victim = Victim.GREEDY, numbered: int = 0) -> Any:
-    return new_drive(
-        logical,
-        blocks,
-        pages,
-        page=4096,
-        reserve=1,
-        frontiers=Frontiers.ONE,
-        victim=victim,
-        choices=1,
-        window=1,
-        seed=0,
-        numbered=numbered,
-    )
+def unmixed(hashes: U64) -> U64:
+    """The pages that have these hashes (see `pipeline.ftl.numbering.mixed`)."""
+    low, x = np.uint64(0xFFFFFFFF), hashes
+    x = x ^ x >> np.uint64(16)
+    x = x * np.uint64(pow(0xC2B2AE35, -1, 1 << 32)) & low
+    x = x ^ x >> np.uint64(13) ^ x >> np.uint64(26)
+    x = x * np.uint64(pow(0x85EBCA6B, -1, 1 << 32)) & low
+    pages: U64 = x ^ x >> np.uint64(16)
+    return pages
 
 
-@pytest.mark.parametrize(
-    ("break_it", "law"),
-    [
-        (lambda d: d.tally[0].__setattr__("gc", 1), "X1"),
-        (lambda d: d.blocks.erases.__setitem__(3, 9), "X2"),
-        (lambda d: d.blocks.valid.__setitem__(0, 3), "sum of validity counts"),
-        (lambda d: d.where.__setitem__(5, 0), "recount of the map"),
-        (lambda d: d.where.__setitem__(5, d.where[6]), "not answer"),
-        (lambda d: d.counts.__setitem__(0, 0), "not answer"),
-    ],
+def pagewise(op: int, pages: U64) -> pl.DataFrame:
+    """A request for each page, all at once."""
+    rows = pl.DataFrame({"address": pages * np.uint64(PAGE)})
+    others = {"time": 0, "op": op, "volume": 0, "length": PAGE}
+    return rows.with_columns(pl.lit(value, schema_of(Request)[name]).alias(name) for name, value in others.items())
+
+
+HASHED = Config(
+    page=PAGE,
+    capacity=(((1 << 32) - 1) * PAGE,),
+    footprint=(FOOTPRINT * PAGE,),
+    prefill=Prefill.NONE,
+    window=1,
 )
-def test_laws__a_broken_one_is_told(break_it: Any, law: str) -> None:
-    drive = _drive(1 << 12, 80, 64)
-    fill(drive, 0)
-    check_laws(drive)
-    break_it(drive)
-    with pytest.raises(BrokenLawError, match=law):
-        check_laws(drive)
+
+
+def test_numbering__tells_pages_apart_whose_hashes_look_alike() -> None:
+    chance = np.random.default_rng(1)
+    kept = chance.choice(1 << 30, FOOTPRINT // 2, replace=False).astype(np.uint64)
+    rest = chance.permuted(np.tile(np.arange(4, dtype=np.uint64), (kept.size, 1)), axis=1).T
+    alike = rest << np.uint64(30) | kept  # four hashes for each 30 bits that are kept
+    written, absent = unmixed(alike[:2].ravel()), unmixed(alike[2:].ravel())
+    _, summaries = replayed(
+        HASHED, pagewise(1, written), pagewise(0, absent), pagewise(0, written), pagewise(1, written)
+    )
+    have = summaries.row(0, named=True)
+    assert have["mapped_pages"] == FOOTPRINT
+    assert have["unmapped_read"] == FOOTPRINT
+    assert have["host_programs"] == 2 * FOOTPRINT
+
+
+def test_numbering__refuses_what_no_slot_near_its_home_is_free_for() -> None:
+    crowd = unmixed(np.arange(FOOTPRINT // 2, dtype=np.uint64))  # all of them at home in one slot or two
+    with pytest.raises(TraceError, match="finds no place in the crowded map of what was written; use layout=direct"):
+        replayed(HASHED, pagewise(1, crowd))
 
 
 def test_by_volume__keeps_order() -> None:
-    rows = arrays(Request, trace([(i, 1, i * 7 % 5, i, 1) for i in range(100)]))
-    parts = dict(by_volume(rows))
-    assert list(parts) == [0, 1, 2, 3, 4]
-    for volume, part in parts.items():
-        assert set(part.volume) == {volume}
-        assert list(part.time) == sorted(part.time)
+    rows, begins = by_volume(arrays(Request, trace([(i, 1, i * 7 % 5, i, 1) for i in range(100)])))
+    assert begins.tolist() == [0, 20, 40, 60, 80, 100]
+    assert rows.volume.tolist() == sorted(rows.volume)
+    for begin, end in pairwise(begins):
+        assert list(rows.time[begin:end]) == sorted(rows.time[begin:end])
 
 
 def test_steady_since__finds_the_end_of_the_rise() -> None:

@@ -1,11 +1,14 @@
-"""The characterisation of a block trace, told in dicts and lists: slow, and plainly right."""
+"""The characterisation of a trace, told in dicts and lists: slow, and plainly right."""
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-READ, WRITE, DISCARD, FLUSH, APPEND = 0, 1, 2, 3, 5
+# what an operation does, in words; "seen" uses a page and is neither read nor written
+BLOCK = {0: "read", 1: "write", 2: "discard", 3: "flush", 5: "write"}
+MEMORY = {0: "read", 1: "write", 2: "fetch", 3: "read write", 4: "seen", 5: "dirty", 255: "seen"}
+LOOKS, CHANGES = {"read", "fetch"}, {"write", "dirty"}
 PAGE, LONGEST, BIN = 4096, 1 << 32, 100_000_000
 M64 = (1 << 64) - 1
 
@@ -112,9 +115,21 @@ class Part:
 
 
 def profile(
-    rows: Sequence[Row], volumes: int, *, window: int, pages: int, regions: int, reuse: Sequence[int], timed: bool
+    rows: Sequence[Row],
+    volumes: int,
+    *,
+    window: int,
+    pages: int,
+    regions: int,
+    reuse: Sequence[int],
+    timed: bool,
+    words: Mapping[int, str] = BLOCK,
+    unsized: bool = False,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of the three tables; ``reuse`` is how many pages each sample holds, the whole trace's first."""
+    """The rows of three tables; ``reuse`` is how many pages each sample holds, the whole trace's first.
+
+    ``words`` tells what operations do, ``unsized`` that what has no bytes uses its page all the same.
+    """
     parts = [Part() for _ in range(volumes + 1)]
     opened: dict[tuple[int, int], Part] = {}  # window, volume
     recent: dict[int, list[int]] = defaultdict(list)
@@ -124,7 +139,8 @@ def profile(
     begun: dict[tuple[int, int], Counter[str]] = {}  # volume, region
     for time, op, volume, address, length, latency in rows:
         now = opened.setdefault((time // window, volume), Part())
-        mine, what = (parts[0], parts[volume + 1]), {READ: "read", WRITE: "write", APPEND: "write"}.get(op, "other")
+        mine, does = (parts[0], parts[volume + 1]), set(words.get(op, "").split())
+        both: list[str] = [each for each in ("read", "write") if each in does]
         if parts[volume + 1].times:
             now.gaps.append(time - parts[volume + 1].times[-1])
         for part in mine:
@@ -136,21 +152,23 @@ def profile(
         for part in (*mine, now):
             part.count["requests"] += 1
             part.count["known"] += latency >= 0
-            part.count[what] += 1
-            part.count[f"bytes {what}"] += length
-            part.count["discards"] += op == DISCARD
-            part.count["flushes"] += op == FLUSH
-            part.count["bytes discarded"] += length if op == DISCARD else 0
-            if latency >= 0 and what != "other":
-                part.latencies[what].append(latency)
-        if what == "other" or not length:
+            for each in both or ["other"]:
+                part.count[each] += 1
+                part.count[f"bytes {each}"] += length
+            part.count["discards"] += "discard" in does
+            part.count["flushes"] += "flush" in does
+            part.count["bytes discarded"] += length if "discard" in does else 0
+            if latency >= 0 and both:
+                part.latencies[both[0]].append(latency)
+        if not does - {"discard", "flush"} or not (length or unsized):
             continue
-        for part in (*mine, now):
+        for part in (*mine, now) if length else ():
             part.sizes.append(length)
             part.count["aligned"] += address % PAGE == 0 and length % PAGE == 0
             part.count["sequential"] += address in recent[volume][-32:]
-        recent[volume].append(address + length)
-        end = address + min(length, LONGEST)
+        if length:
+            recent[volume].append(address + length)
+        end = address + min(max(length, 1), LONGEST)
 
         at = address
         while at < end:
@@ -162,7 +180,11 @@ def profile(
                     coarser.setdefault((v, region // 2), Counter()).update(seen)
                 begun, key = coarser, (volume, at // grain)
             stop = min((at // grain + 1) * grain, end)
-            begun.setdefault(key, Counter()).update({what: int(at == address), f"bytes {what}": stop - at})
+            here = begun.setdefault(key, Counter())
+            here["requests"] += at == address
+            for each in both:
+                here[each] += at == address
+                here[f"bytes {each}"] += stop - at if length else 0
             at = stop
 
         for number in range(address // PAGE, -(-end // PAGE)):
@@ -173,8 +195,8 @@ def profile(
                 now.count["pages"] += weight if known.get("window") != time // window else 0
                 now.count["new pages"] += weight if new else 0
                 known["window"] = time // window
-                known[what] = True
-                if what == "write":
+                known["read"] = known.get("read", False) or bool(does & LOOKS)
+                if does & CHANGES:
                     for part in mine:
                         part.count["page writes"] += weight
                         if "written" in known:
@@ -192,7 +214,7 @@ def profile(
         c, reads, writes = part.count, part.count["read"], part.count["write"]
         sample = samples[i if len(samples) > 1 else 0]
         mine_pages = [k for (v, _), k in followed.known.items() if i in (0, v + 1)]
-        counts = sorted((r["read"] + r["write"] for (v, _), r in begun.items() if i in (0, v + 1)), reverse=True)
+        counts = sorted((r["requests"] for (v, _), r in begun.items() if i in (0, v + 1)), reverse=True)
         gap = part.gap() if timed else (-1.0, -1.0)
         distances = sample.adjusted(len(mine_pages) * weight)
         profiles.append(
@@ -213,9 +235,9 @@ def profile(
                 "aligned": share(c["aligned"], len(part.sizes)),
                 "sequential": share(c["sequential"], len(part.sizes)),
                 "pages": len(mine_pages) * weight,
-                "pages_read": sum("read" in k for k in mine_pages) * weight,
-                "pages_written": sum("write" in k for k in mine_pages) * weight,
-                "pages_shared": sum("read" in k and "write" in k for k in mine_pages) * weight,
+                "pages_read": sum(k["read"] for k in mine_pages) * weight,
+                "pages_written": sum("written" in k for k in mine_pages) * weight,
+                "pages_shared": sum(k["read"] and "written" in k for k in mine_pages) * weight,
                 "page_rate": 1 / weight,
                 "overwrites": share(c["overwrites"], c["page writes"]),
                 **{f"update_p{p}": quantile(part.updates, p) if timed else -1 for p in (50, 90)},
@@ -262,19 +284,20 @@ def profile(
             }
         )
 
-    total = sum(r["read"] + r["write"] for r in begun.values())
-    ranked = sorted(begun.items(), key=lambda each: (-each[1]["read"] - each[1]["write"], each[0]))[:32]
+    total = sum(r["requests"] for r in begun.values())
+    ranked = sorted(begun.items(), key=lambda each: (-each[1]["requests"], each[0]))[:32]
     top = [
         {
             "rank": rank,
             "volume": volume,
             "address": region * grain,
             "length": grain,
+            "requests": r["requests"],
             "reads": r["read"],
             "writes": r["write"],
             "bytes_read": r["bytes read"],
             "bytes_written": r["bytes write"],
-            "share": share(r["read"] + r["write"], total),
+            "share": share(r["requests"], total),
         }
         for rank, ((volume, region), r) in enumerate(ranked, start=1)
     ]

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
-from traces.config import ByName, Bytes, Nanoseconds, configured, keys, plain, schema, size, to_json, to_toml
+from traces.amounts import size
+from traces.config import ByName, Bytes, Nanoseconds, configured, keys, plain, schema, to_json, to_toml
 from traces.errors import ConfigError, nearest
 
 

@@ -1,7 +1,6 @@
 """Traces leave as they are, or the account says what was lost."""
 
 import errno
-import gzip
 import os
 from io import StringIO
 from pathlib import Path
@@ -165,8 +164,6 @@ def test_csv__of_another_kind(store: Store, tmp_path: Path) -> None:
     back = pl.read_csv(tmp_path / "it.csv")
     assert back.columns == [*schema, "space_name"]
     assert back["address"].to_list() == [0, 1, 2]
-    with pytest.raises(TraceError, match="mqsim takes block traces; 'it' is a memory trace"):
-        export(store, "it", "mqsim", tmp_path / "it.trace")
 
 
 def test_what_is_lost_is_told(store: Store, tmp_path: Path) -> None:
@@ -219,28 +216,6 @@ def test_names_of_volumes_stay_apart_without_blanks(store: Store, tmp_path: Path
     export(store, "it", "fio-iolog", tmp_path / "it.iolog")
     (back,) = ingest(store, [tmp_path / "it.iolog"], name="back")
     assert [volume.name for volume in back.info.volumes] == ["a_b", "a_b-1", "volume-2", "a_b-3"]
-
-
-@pytest.mark.parametrize("kind", EXPORTS)
-def test_batches_change_nothing(
-    store: Store,
-    tmp_path: Path,
-    kind: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    make(store, "uniform", "it", {"requests": 3000, "volumes": 2, "capacity": "1MiB", "reads": 0.5})
-    told: list[tuple[int, int]] = []
-    one = export(store, "it", kind, tmp_path / "one.gz", progress=lambda *at: told.append(at))
-    assert told[-1] == (3000, 3000)
-
-    def small(table: type[Any], path: Path, columns: Any = None) -> Any:
-        return read(table, path, columns, 170)
-
-    monkeypatch.setattr("traces.export.read", small)
-    other = export(store, "it", kind, tmp_path / "other")
-    assert gzip.decompress((tmp_path / "one.gz").read_bytes()) == (tmp_path / "other").read_bytes()
-    assert one.lost == other.lost
-    assert one.written == other.written == 3000
 
 
 def test_nothing_half_written_is_left(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,6 @@ from traces.info import TraceInfo
 from traces.kinds import KINDS
 from traces.made import Ingested
 from traces.making import write
-from traces.memory import Memory
 from traces.store import Store, read
 from traces.table import schema_of
 from traces.tools.cut import Cut, cut
@@ -269,20 +268,6 @@ def test_what_was_odd_about_the_source_is_not_forgotten(store: Store) -> None:
         "in whole: events lost": 3,
         "requests that are not whole 512-byte sectors": 1,
     }
-
-
-def test_memory_traces_are_cut_and_merged(store: Store) -> None:
-    schema = schema_of(Memory)
-    rows = [{name: ("L" if name == "raw" else i % 2 if name == "space" else i) for name in schema} for i in range(6)]
-    batch = pl.DataFrame(rows, schema=schema).with_columns(pl.lit(0, pl.UInt8).alias("op"))
-    write(store, "whole", TraceInfo(format="toy", kind="memory"), [batch], volumes=["a", "b"])
-    made = cut(store, "whole", Cut(volumes=("b",)), "part")
-    assert [volume.name for volume in made.info.volumes] == ["b"]
-    assert pl.concat(read(Memory, made.path))["address"].to_list() == [1, 3, 5]
-    both = merge(store, ["whole", "part"], configured(Merge, {"align": "start", "volumes": "shared"}), "both")
-    assert [volume.requests for volume in both.info.volumes] == [3, 6]
-    with pytest.raises(TraceError, match="sample is for block traces; 'whole' is a memory trace"):
-        sample(store, "whole", Sample(), "some")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from traces.errors import ConfigError, StoreError, TraceError, nearest
-from traces.export import csv, fio_iolog, mqsim, oracle
+from traces.export import agent, csv, dramsim, fio_iolog, mqsim, oracle
 from traces.export.exporter import Export, Outgoing
 from traces.kinds import KINDS
 from traces.progress import Progress, nobody
@@ -20,6 +20,8 @@ _LIST: tuple[Export, ...] = (
     fio_iolog.EXPORT,
     mqsim.EXPORT,
     oracle.EXPORT,
+    agent.EXPORT,
+    dramsim.EXPORT,
     csv.EXPORT,
 )
 
@@ -53,7 +55,11 @@ def export(store: Store, trace: str, format: str, target: Path, *, progress: Pro
     chosen = EXPORTS[format]
     kind, name = store.find(trace)
     if chosen.kinds is not None and kind not in chosen.kinds:
-        raise TraceError(f"{format} takes {' and '.join(sorted(chosen.kinds))} traces; '{name}' is a {kind} trace")
+        others = [each.name for each in _LIST if each.kinds is None or kind in each.kinds]
+        raise TraceError(
+            f"{format} takes {' and '.join(sorted(chosen.kinds))} traces; '{name}' is a {kind} trace, which can leave "
+            f"as {' or '.join(others)}"
+        )
     if not target.parent.is_dir() or target.is_dir():
         raise StoreError(f"{target}: not a file in a folder that exists")
     info = store.info(kind, name)

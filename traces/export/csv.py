@@ -6,8 +6,8 @@ import polars as pl
 
 from traces.export.exporter import Export, Outgoing
 from traces.kinds import KINDS
+from traces.requests import PLACES
 from traces.table import columns_of
-from traces.tools.derive import PLACES
 
 
 def _write(out: Outgoing) -> int:

@@ -6,6 +6,7 @@ It streams. What a format cannot carry is left out and counted, never bent into 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from io import BytesIO
 from pathlib import Path
 from typing import Protocol
@@ -41,13 +42,19 @@ class Outgoing:
         if times:
             self.lost[sentence] = self.lost.get(sentence, 0) + times
 
+    def chosen(self, batch: pl.DataFrame, ops: Iterable[IntEnum]) -> pl.DataFrame:
+        """The rows of those operations, each of its kind's `Op`; counts what is left out."""
+        wanted = list(ops)
+        chosen = batch["op"].is_in([int(op) for op in wanted])
+        if chosen.all():
+            return batch
+        for op, count in batch.filter(~chosen)["op"].value_counts(sort=False).iter_rows():
+            self.lose(f"requests to {type(wanted[0])(op).name.lower().replace('_', ' ')}, left out", count)
+        return batch.filter(chosen)
+
     def carried(self, batch: pl.DataFrame, ops: Iterable[Op]) -> pl.DataFrame:
         """The requests of those operations, flushes with or without bytes, the others with; counts what is left out."""
-        chosen = batch["op"].is_in([int(op) for op in ops])
-        if not chosen.all():
-            for op, count in batch.filter(~chosen)["op"].value_counts(sort=False).iter_rows():
-                self.lose(f"requests to {Op(op).name.lower().replace('_', ' ')}, left out", count)
-            batch = batch.filter(chosen)
+        batch = self.chosen(batch, ops)
         empty = (batch["length"] == 0) & (batch["op"] != int(Op.FLUSH))
         self.lose(NO_BYTES, int(empty.sum()))
         return batch.filter(~empty) if empty.any() else batch

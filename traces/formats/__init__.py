@@ -1,6 +1,7 @@
 """Recorded formats, one a file."""
 
 from traces.formats import (
+    agent,
     alibaba,
     biosnoop,
     blkparse,
@@ -74,6 +75,7 @@ _LIST: tuple[Format, ...] = (
     etw.FORMAT,
     diskmon.FORMAT,
     oracle.FORMAT,
+    oracle.WITH_OPS,
     lcs.FORMAT,
     tencent.FORMAT,
     tencent.IN_BYTES,
@@ -89,6 +91,7 @@ _LIST: tuple[Format, ...] = (
     pinatrace.FORMAT,
     perf_mem.FORMAT,
     champsim.FORMAT,
+    champsim.LOAD_TYPE,
     champsim.CLOUDSUITE,
     gem5.FORMAT,
     ramulator.FORMAT,
@@ -107,6 +110,7 @@ _LIST: tuple[Format, ...] = (
     dma_tsv.FORMAT,
     iommu_ftrace.FORMAT,
     text_poke.FORMAT,
+    agent.FORMAT,
     delimited.FORMAT,
 )
 

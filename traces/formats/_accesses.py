@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from traces.formats.reader import Report, records
+from traces.formats.text import Codes
 from traces.memory import Memory
 
 _SCHEMA = records(Memory)
@@ -21,7 +22,8 @@ def frame(count: int, **columns: Any) -> pl.DataFrame:
         if name == "raw":
             data.append(value.alias(name))
         elif isinstance(value, int | np.integer):
-            data.append(pl.repeat(int(value), count, dtype=dtype, eager=True).alias(name))
+            # a third of what pl.repeat takes, which plans a query for it
+            data.append(pl.Series(name, [int(value)], dtype).new_from_index(0, count))
         else:
             data.append(pl.Series(name, value).cast(dtype))
     if columns:
@@ -31,7 +33,10 @@ def frame(count: int, **columns: Any) -> pl.DataFrame:
 
 def words(known: Sequence[str], codes: Any) -> pl.Series:
     """[row] -> the source's word, from its code."""
-    return pl.Series("raw", known, dtype=pl.Categorical).gather(codes)
+    series = pl.Series("raw", known, dtype=pl.Categorical)
+    if len(known) == 1:
+        return series.new_from_index(0, len(codes))
+    return series.gather(pl.Series(codes))  # twice as fast as with an array, which is checked for negative indices
 
 
 def ordinals(first: int, count: int) -> Any:
@@ -47,9 +52,6 @@ def latest(values: Any, here: Any, before: Any) -> Any:
 
 def numbered(keys: Any, names: Callable[[int], str], report: Report) -> Any:
     """[row] -> number of the address space that a key names."""
-    found, place = np.unique(keys, return_index=True)
-    order = np.argsort(place)  # in the order of first appearance, however the rows are cut into batches
-    numbers = np.empty(found.size, np.uint32)
-    for i in order.tolist():
-        numbers[i] = report.volume(names(int(found[i])))
-    return numbers[np.searchsorted(found, keys)]
+    # in the order of first appearance, however the rows are cut into batches
+    codes, fresh = Codes().encode(np.asarray(keys, np.int64))
+    return np.array([report.volume(names(int(keys[row]))) for row in fresh], np.uint32)[codes]

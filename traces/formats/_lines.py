@@ -1,10 +1,10 @@
 """Lines whose fields have no fixed place: what the kernels of such formats read a line with.
 
-The scanner of `traces.formats.text` takes fields by their number. Where a line begins with a process's name, or is made
-of keys and values, a kernel walks through it with the functions below; `Lines` shows what it could not use.
+`traces.formats.scanner` takes fields by their number. Where a line begins with a process's name, or is made of keys and
+values, a kernel walks through it with the functions below; `Lines` shows what it could not use.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,36 +30,6 @@ def past_word(data: U8, i: int) -> int:
     while data[i] != 32 and data[i] != 9 and data[i] != 10 and data[i] != 13:
         i += 1
     return i
-
-
-@lean_kernel
-def key(data: U8, begin: int, end: int) -> Any:
-    """A word as a number: up to seven bytes as they are under their count, more as a 56-bit FNV-1a hash under 255."""
-    if end - begin <= 7:
-        short = np.uint64(end - begin) << np.uint64(56)
-        for i in range(begin, end):
-            short |= np.uint64(data[i]) << np.uint64(8 * (i - begin))
-        return np.int64(short)
-    long = np.uint64(0xCBF29CE484222325)
-    for i in range(begin, end):
-        long = (long ^ np.uint64(data[i])) * np.uint64(0x100000001B3)
-    return np.int64((long & np.uint64(0x00FFFFFFFFFFFFFF)) | np.uint64(0xFF00000000000000))
-
-
-@lean_kernel
-def _keys(data: U8, end: I64, out: I64) -> None:
-    begin = 0
-    for i in range(end.size):
-        out[i] = key(data, begin, end[i])
-        begin = end[i]
-
-
-def keys(words: Sequence[str]) -> I64:
-    """What `key` makes of words."""
-    out = np.empty(len(words), np.int64)
-    text = "".join(words).encode()
-    _keys(np.frombuffer(text, np.uint8), np.cumsum([len(word) for word in words]), out)
-    return out
 
 
 @lean_kernel

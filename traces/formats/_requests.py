@@ -9,7 +9,8 @@ Events may come out of order: they are matched in time order within a window, an
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from traces.block import Flag, Op
 from traces.formats._match import COMPLETE, COUNTS, FAILED, ISSUE, REQUEUE, TAKEN_BACK, Found, Open, Queue, match
 from traces.formats._rwbs import ACTIONS, CODE, Words
 from traces.formats.reader import Action, Records, Report
+from traces.formats.text import Codes
 from traces.table import I64, U8, U16, U32, U64, Bool, schema_of
 
 HOLD = 1 << 18  # a record waits for its completion until so many requests came after it
@@ -37,6 +39,12 @@ def cut(rows: T, which: slice | NDArray[Any]) -> T:
     return type(rows)(*(column[which] for column in rows))
 
 
+def _places(number: int, count: int) -> slice | I64:
+    """Where records stand in the ring: a slice unless they go round its end, as a modulo costs more than all else."""
+    begin = number % RING
+    return slice(begin, begin + count) if begin + count <= RING else np.arange(number, number + count) % RING
+
+
 class Events(NamedTuple):
     """Events in the source's order, one row each."""
 
@@ -50,6 +58,12 @@ class Events(NamedTuple):
     passthrough: Bool  # a command given to the device as it is: neither address nor direction mean anything
     unplaced: Bool  # has a sector that the source does not tell: it finds no partner
     failed: Bool  # completed with an error
+
+
+def _in_order(parts: Sequence[Queue]) -> bool:
+    """Whether events, none of the parts being empty, stand in the order of time."""
+    seams = all(int(before.time[-1]) <= int(after.time[0]) for before, after in pairwise(parts))
+    return seams and all(bool((part.time[1:] >= part.time[:-1]).all()) for part in parts)
 
 
 class _Held(NamedTuple):
@@ -77,7 +91,7 @@ class Requests:
         if action is not Action.QUEUE:
             self._kind[CODE["R"]] = REQUEUE
         self._seen = np.zeros(256, np.int64)
-        self._volumes: dict[int, int] = {}
+        self._devices, self._volumes = Codes(), list[int]()  # [device's code] -> volume
         self._queue: list[Queue] = []
         self._queued = 0
         self._horizon = -(1 << 63)  # the latest time that was matched
@@ -110,9 +124,8 @@ class Requests:
             if self._queued < 2 * WINDOW:
                 continue
             self._match(self._queued - WINDOW)
-            row = self._queue[0].row
             # a record that stands in the queue is not finished; but the ring has an end
-            waiting = int(row[row >= 0].min(initial=self._next))
+            waiting = min(int(part.row[part.row >= 0].min(initial=self._next)) for part in self._queue)
             yield from self._hand_out(max(waiting - HOLD, self._next + HOLD - RING))
 
     def rest(self) -> Iterator[pl.DataFrame]:
@@ -127,36 +140,29 @@ class Requests:
         full, empty, flags, classes = self._words.table()
         kind = self._kind[events.action]
         record = events.action == self._chosen
-        rows = np.where(record, self._next + np.cumsum(record) - 1, -1)
-        length = np.where(events.passthrough, np.uint64(0), events.length)
+        which = np.flatnonzero(record)
+        rows = np.full(record.size, -1)
+        rows[which] = np.arange(self._next, self._next + which.size)
+        length = events.length
+        if events.passthrough.any():
+            length = np.where(events.passthrough, np.uint64(0), length)
         key = events.device.astype(np.uint64) << np.uint64(8) | self._classes(events, classes[events.word], length)
         self._queue.append(self._partners(Queue(events.time, kind, key, events.offset, length, rows, events.failed)))
         self._queued += events.time.size
-        if not record.any():
+        if not which.size:
             return
-        word, bytes_ = events.word[record], events.length[record]
-        op = np.where(bytes_ == 0, empty[word], full[word])
-        op[events.passthrough[record]] = Op.UNKNOWN
-        flag = flags[word] | np.where(events.failed[record], np.uint16(Flag.ERROR), np.uint16(0))
-        device, place = np.unique(events.device[record], return_index=True)
-        for each in device[np.argsort(place)].tolist():
-            if each not in self._volumes:
-                self._volumes[each] = self._report.volume(self._name(each))
-        numbers = np.array([self._volumes[each] for each in device.tolist()], np.uint32)
-        held = _Held(
-            events.time[record],
-            op,
-            numbers[np.searchsorted(device, events.device[record])],
-            events.offset[record],
-            bytes_,
-            events.pid[record],
-            flag,
-            word,
-        )
+        e = cut(events, which)
+        op = np.where(e.length == 0, empty[e.word], full[e.word])
+        op[e.passthrough] = Op.UNKNOWN
+        flag = flags[e.word] | np.where(e.failed, np.uint16(Flag.ERROR), np.uint16(0))
+        code, fresh = self._devices.encode(e.device.astype(np.int64))
+        self._volumes += [self._report.volume(self._name(each)) for each in e.device[fresh].tolist()]
+        volume = np.array(self._volumes, np.uint32)[code]
+        held = _Held(e.time, op, volume, e.offset, e.length, e.pid, flag, e.word)
         self._held.append((self._next, held))
-        fresh = np.arange(self._next, self._next + op.size) % RING
-        self._found.latency[fresh] = -1
-        self._found.mark[fresh] = 0
+        place = _places(self._next, op.size)
+        self._found.latency[place] = -1
+        self._found.mark[place] = 0
         self._next += op.size
 
     def _name(self, device: int) -> str:
@@ -174,22 +180,29 @@ class Requests:
             never = (events.action == CODE["C"]) & (kind == 7) & (length == 0)
             kind = np.where(length == 0, np.uint8(_EMPTY), kind & np.uint8(0xFE))
             kind[never] = _NEVER
-        kind = np.where(events.passthrough, np.uint8(_PASSTHROUGH), kind)
-        return np.where(events.unplaced, np.uint8(_UNPLACED), kind).astype(np.uint64)
+        if events.passthrough.any() or events.unplaced.any():
+            kind = np.where(events.passthrough, np.uint8(_PASSTHROUGH), kind)
+            kind = np.where(events.unplaced, np.uint8(_UNPLACED), kind)
+        return kind.astype(np.uint64)
 
     def _match(self, count: int) -> None:
         """Match the earliest of the queued events."""
         if not count:
             return
-        queue = Queue(*(np.concatenate(columns) for columns in zip(*self._queue, strict=True)))
-        if (queue.time[1:] < queue.time[:-1]).any():
-            order = np.argsort(queue.time, kind="stable")
-            queue = cut(queue, order)
-        now, later = cut(queue, slice(count)), cut(queue, slice(count, None))
-        self._behind += int(np.count_nonzero(now.time < self._horizon))
-        self._horizon = max(self._horizon, int(now.time[-1]))
-        match(now, self._open, self._found, self._counts, self._given)
-        self._queue, self._queued = ([later] if later.time.size else []), later.time.size
+        if not _in_order(self._queue):  # else nothing is copied, which took as long as matching
+            queue = Queue(*(np.concatenate(columns) for columns in zip(*self._queue, strict=True)))
+            self._queue = [cut(queue, np.argsort(queue.time, kind="stable"))]
+        horizon, left = self._horizon, count
+        while left:
+            part = self._queue.pop(0)
+            if part.time.size > left:
+                self._queue.insert(0, cut(part, slice(left, None)))
+                part = cut(part, slice(left))
+            left -= part.time.size
+            self._behind += int(np.count_nonzero(part.time < horizon))
+            self._horizon = max(self._horizon, int(part.time[-1]))
+            match(part, self._open, self._found, self._counts, self._given)
+        self._queued -= count
 
     def _hand_out(self, stop: int) -> Iterator[pl.DataFrame]:
         while self._held and self._given < stop:
@@ -203,7 +216,7 @@ class Requests:
                 yield batch
 
     def _records(self, held: _Held, number: int) -> pl.DataFrame:
-        place = np.arange(number, number + held.time.size) % RING
+        place = _places(number, held.time.size)
         mark = self._found.mark[place]
         failed = np.where(mark & FAILED, np.uint16(Flag.ERROR), np.uint16(0))
         batch = pl.DataFrame(
@@ -213,7 +226,7 @@ class Requests:
                 "volume": held.volume,
                 "offset": held.offset,
                 "length": held.length,
-                "latency": self._found.latency[place],
+                "latency": np.array(self._found.latency[place]),  # a copy: the ring goes on
                 "stream": held.stream,
                 "flags": held.flags | failed,
                 "raw": pl.Series(self._words.words, dtype=pl.Categorical).gather(held.word),

@@ -13,10 +13,11 @@ import numpy as np
 import polars as pl
 
 from traces.block import Op
-from traces.formats.delimited import Amount, Clock, Layout, read_layout
 from traces.formats.inputs import Input
+from traces.formats.layout import Amount, Clock, Layout, read_layout
 from traces.formats.reader import Format, Options, Report
-from traces.formats.text import EMPTY, GOOD, Field, Kind, Scanner, chunks, first_lines, is_text
+from traces.formats.scanner import EMPTY, GOOD, Field, Kind, Scanner
+from traces.formats.text import chunks, first_lines, is_text
 
 LAYOUT = Layout(
     separator=",",

@@ -20,7 +20,8 @@ from traces.block import Op
 from traces.formats._rwbs import Words
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Options, Records, Report
-from traces.formats.text import BAD, EMPTY, GOOD, Field, Kind, Scanned, Scanner, chunks, is_text
+from traces.formats.scanner import BAD, EMPTY, GOOD, Field, Kind, Scanned, Scanner
+from traces.formats.text import chunks, is_text
 from traces.table import I64, Bool, schema_of
 
 _HEADER = re.compile(rb"^[ \t]*((?:TIME\(s\)|TIME)[ \t].*\bDISK[ \t]+T[ \t]+SECTOR[ \t]+BYTES\b.*LAT\(ms\).*)$", re.M)

@@ -17,7 +17,8 @@ from traces.formats._requests import Events, Requests
 from traces.formats._rwbs import CODE, WORD, Words
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Options, Report
-from traces.formats.text import BAD, EMPTY, GOOD, Field, Kind, Scanned, Scanner, chunks, first_lines, is_text
+from traces.formats.scanner import BAD, EMPTY, GOOD, Field, Kind, Scanned, Scanner
+from traces.formats.text import chunks, first_lines, is_text
 from traces.table import I64, Bool
 
 _WANTED = {

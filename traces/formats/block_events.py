@@ -18,13 +18,13 @@ import numpy as np
 import polars as pl
 
 from traces.block import Op
-from traces.formats._lines import NOWHERE, Lines, Meanings, keys
+from traces.formats._lines import NOWHERE, Lines, Meanings
 from traces.formats._requests import Events, Requests, cut
 from traces.formats._rwbs import CODE, WORD, Words
 from traces.formats._tracepoint import BLOCK, DAMAGED, NO_DECIMALS, OTHER, Parsed, parse, parsed
 from traces.formats.inputs import Input
 from traces.formats.reader import Action, Format, Options, Report
-from traces.formats.text import chunks, is_text
+from traces.formats.text import chunks, is_text, keys
 from traces.table import I64, U8
 
 _ACTIONS = {

@@ -2,9 +2,11 @@
 
 ``input_instr`` has 64 bytes: u64 ip, is_branch, taken, 2 destination and 4 source registers, then u64 addresses of 2
 memory destinations and 4 sources; 0 is none. The CloudSuite variant has 4 destinations, two bytes of address space
-and padding: 96 bytes. An instruction is a fetch, then its loads, then its stores. Branches and registers are not
-kept; sizes are not told, nor is a clock. Nothing in such a file says what it is: the format must be declared. Source:
-ChampSim, inc/trace_instruction.h.
+and padding: 96 bytes. ChampSim's development branch adds a byte ``load_type`` to the end of both: 72 bytes with the
+padding, while CloudSuite's still have 96. It is not kept. An instruction is a fetch, then its loads, then its stores.
+Branches and registers are not kept; sizes are not told, nor is a clock. Nothing in such a file says what it is: the
+format must be declared. It was checked against the documented layout only, not a recording. Source: ChampSim,
+inc/trace_instruction.h (load_type: of commit 06a434b5ac92).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,6 +21,7 @@ from traces.formats.reader import ROWS, Format, Options, Report
 from traces.memory import Op
 
 _PLAIN = np.dtype([("ip", "<u8"), ("branch", "u1", 2), ("registers", "u1", 6), ("dst", "<u8", 2), ("src", "<u8", 4)])
+_TYPED = np.dtype([*_PLAIN.descr, ("load_type", "u1"), ("padding", "V7")])
 _CLOUD = np.dtype(
     {
         "names": ["ip", "branch", "registers", "dst", "src", "asid"],
@@ -73,6 +76,10 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
     yield from _instructions(_PLAIN, sources, report)
 
 
+def _read_typed(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
+    yield from _instructions(_TYPED, sources, report)
+
+
 def _read_cloudsuite(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
     yield from _instructions(_CLOUD, sources, report)
 
@@ -83,6 +90,13 @@ def _sniff(name: str, head: bytes) -> str | None:
 
 FORMAT = Format(
     name="champsim", kind="memory", doc="ChampSim instruction traces, 64-byte records", sniff=_sniff, read=_read
+)
+LOAD_TYPE = Format(
+    name="champsim-load-type",
+    kind="memory",
+    doc="ChampSim instruction traces with load types, 72-byte records",
+    sniff=_sniff,
+    read=_read_typed,
 )
 CLOUDSUITE = Format(
     name="champsim-cloudsuite",

@@ -7,32 +7,35 @@ Times are written for people (``8 m 59.809 s``): a snapshot's rows stand at ``ba
 
 import re
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 
-from traces.formats._accesses import frame, words
+from traces.formats._accesses import frame, latest, numbered, words
 from traces.formats._template import Found, Templates
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Options, Report
 from traces.formats.text import first_lines, is_text
 from traces.memory import Op
-from traces.table import I64, Bool
+from traces.table import I64, U32, Bool
 
-_REGION, _BASE, _END, _TARGET, _REGIONS = range(5)
+_REGION, _BASE, _END, _TARGET, _REGIONS, _ODD_BASE, _ODD_END = range(7)
+_AMOUNTS = "{n0:t9} {unit0:w}{?} {n1:t9} {unit1:w}{?} {n2:t9} {unit2:w}"
 _LINES = (
     "~{start:x}-{end:x} ({*}) {accesses:u32} {age:w}",
-    "base_time_absolute:{*}",
-    "monitoring_end:{*}",
+    "base_time_absolute:~" + _AMOUNTS,
+    "monitoring_end:~" + _AMOUNTS,
     "target_id: {target:w}",
     "nr_regions: {regions:u32}",
+    "base_time_absolute:{*}",
+    "monitoring_end:{*}",
 )
 _NOTES = {
     "#{*}": "comments",
     **dict.fromkeys(("data source:{*}", "monitoring_start:{*}", "monitoring_duration:{*}"), "headers"),
 }
 _UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9, "d": 86_400 * 10**9}
+_SECOND = 10**9
 _AMOUNT = re.compile(r"\s*(\d[\d,]*)(?:\.(\d{1,9}))? (ns|us|ms|s|m|h|d)(?=\s|$)")
 
 
@@ -46,49 +49,73 @@ def nanoseconds(text: str) -> int | None:
     return total if at and not text[at:].strip() and total < 1 << 62 else None
 
 
+def _amounts(found: Found, heads: I64) -> I64:
+    """[head] -> what its up to three amounts say; -1 where that is for `nanoseconds` to say."""
+    total, good = np.zeros(heads.size, np.int64), found.which[heads] < _ODD_BASE
+    for i in range(3):
+        number, (codes, words) = found.signed(f"n{i}")[heads], found.words(f"unit{i}")
+        units = np.array([_UNITS.get(word, 0 if word else 1) for word in words] or [1], np.int64)  # none: 0 of anything
+        unit, whole, part = units[codes[heads]], number // _SECOND, number % _SECOND
+        good &= (unit > 0) & (number >= 0) & (whole < (1 << 60) // np.maximum(unit, 1))
+        good &= (part == 0) | (unit <= _SECOND)
+        total += np.where(good, whole * unit + part * unit // _SECOND, 0)
+    return np.where(good, total, -1)
+
+
 class _Snapshots:
     """What the header lines said last."""
 
     def __init__(self, source: Input, report: Report) -> None:
         self._source, self._report = source, report
-        self._base, self._end, self._target = 0, 0, ""
+        self._base, self._end, self._target = 0, 0, -1
         self._stated = self._seen = 0
 
-    def settle(self) -> None:
-        """Compare the regions of the snapshot that has ended with what it stated."""
-        self._report.note("snapshots that do not have the regions they state", int(self._stated != self._seen))
-        self._stated = self._seen = 0
-
-    def rows(self, found: Found, good: Bool) -> tuple[I64, I64]:
+    def rows(self, found: Found, good: Bool) -> tuple[I64, U32]:
         """[row] -> time and address space of ``good`` regions; header lines say what holds for those after them."""
-        time, space = np.zeros(found.count, np.int64), np.zeros(found.count, np.int64)
+        which, report = found.which, self._report
+        base, end = (which == _BASE) | (which == _ODD_BASE), (which == _END) | (which == _ODD_END)
+        said = self._said(found, base | end)
+        bases, ends = latest(said, base, self._base), latest(said, end, self._end)
         codes, targets = found.words("target")
-        heads = [*np.flatnonzero(found.which != _REGION).tolist(), found.count]
-        self._fill(time, space, good, slice(0, heads[0]))
-        for head, after in pairwise(heads):
-            match int(found.which[head]):
-                case 1 | 2 as which:
-                    value = nanoseconds(found.line(head).partition(":")[2])
-                    if value is None:
-                        found.refuse(self._report, self._source.name, np.arange(found.count) == head, "not a time")
-                    if which == _BASE:
-                        self._base = value or 0
-                    else:
-                        self.settle()
-                        self._end = value or 0
-                case 3:
-                    self.settle()
-                    self._target = f"target {targets[codes[head]]}"
-                case _:
-                    self._stated = int(found["regions"][head])
-            self._fill(time, space, good, slice(head + 1, after))
-        return time, space
+        target = latest(codes.astype(np.int64), which == _TARGET, self._target)
+        self._count(found, end | (which == _TARGET))
+        self._base, self._end, self._target = int(bases[-1]), int(ends[-1]), int(target[-1])
+        space = np.zeros(found.count, np.uint32)
+        space[good] = numbered(
+            target[good], lambda code: self._source.label if code < 0 else f"target {targets[code]}", report
+        )
+        return bases + ends, space
 
-    def _fill(self, time: I64, space: I64, good: Bool, here: slice) -> None:
-        time[here] = self._base + self._end
-        if good[here].any():
-            space[here] = self._report.volume(self._target or self._source.label)
-        self._seen += here.stop - here.start
+    def _said(self, found: Found, here: Bool) -> I64:
+        """[row] -> nanoseconds that a line with a time says; 0 where it says none, and it is refused."""
+        heads, said = np.flatnonzero(here), np.zeros(found.count, np.int64)
+        amounts = said[heads] = _amounts(found, heads)
+        none = np.zeros(found.count, np.bool_)
+        for row in heads[amounts < 0].tolist():
+            value = nanoseconds(found.line(row).partition(":")[2])
+            said[row], none[row] = value or 0, value is None
+        found.refuse(self._report, self._source.name, none, "not a time")
+        return said
+
+    def _count(self, found: Found, settles: Bool) -> None:
+        """Compare the regions of the snapshots that have ended with what they stated."""
+        snapshot = np.cumsum(settles)  # [row] -> of this batch, 0: the one that began before it
+        snapshots = int(snapshot[-1]) + 1
+        stated = np.zeros(snapshots, np.int64)
+        stated[0] = self._stated
+        head = np.flatnonzero(found.which == _REGIONS)
+        stated[snapshot[head]] = found.signed("regions")[head]  # the last one counts
+        seen = np.bincount(snapshot[found.which == _REGION], minlength=snapshots)
+        seen[0] += self._seen
+        self._tell(int(np.count_nonzero(stated[:-1] != seen[:-1])))
+        self._stated, self._seen = int(stated[-1]), int(seen[-1])
+
+    def finish(self) -> None:
+        """Settle the last snapshot."""
+        self._tell(int(self._stated != self._seen))
+
+    def _tell(self, wrong: int) -> None:
+        self._report.note("snapshots that do not have the regions they state", wrong)
 
 
 def _sniff(name: str, head: bytes) -> str | None:
@@ -119,7 +146,7 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
                         accesses=found["accesses"],
                         raw=words(["region"], np.zeros(found.count, np.uint32)),
                     ).filter(pl.Series(good))
-        snapshots.settle()
+        snapshots.finish()
 
 
 FORMAT = Format(name="damo-raw", kind="memory", doc="damo report raw", sniff=_sniff, read=_read)

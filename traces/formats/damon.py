@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from traces.formats._accesses import frame, words
+from traces.formats._accesses import frame, numbered, words
 from traces.formats._template import Found, Templates
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Options, Report
@@ -46,21 +46,20 @@ def _batch(found: Found, source: Input, report: Report) -> Iterator[pl.DataFrame
     found.refuse(report, source.name, backward, "the region ends before it begins")
     keep = region & ~backward
     codes, targets = found.words("target")
-    used = np.unique(codes[keep], return_index=True)
-    number = np.zeros(len(targets), np.uint32)
-    for code in used[0][np.argsort(used[1])].tolist():
-        number[code] = report.volume(f"target {targets[code]}")
+    space = np.zeros(found.count, np.uint32)
+    space[keep] = numbered(codes[keep], lambda code: f"target {targets[code]}", report)
     if keep.any():
-        yield frame(
+        rows = frame(
             found.count,
             time=found.signed("time"),
             op=Op.SAMPLED,
-            space=number[codes],
+            space=space,
             address=found["start"],
             size=found["end"] - found["start"],
             accesses=found["accesses"],
             raw=words(["damon_aggregated"], np.zeros(found.count, np.uint32)),
-        ).filter(pl.Series(keep))
+        )
+        yield rows if keep.all() else rows.filter(pl.Series(keep))
 
 
 def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:

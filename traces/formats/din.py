@@ -1,8 +1,8 @@
 """Dinero's traces: ``0|1|2 address``, hexadecimal: read, write, instruction fetch; what follows on the line is ignored.
 
 Labels 3 and 4 are escapes (4 flushes the cache) and unknown here. There is no clock and no size. A digit and a number
-could be anything: the format must be declared. Source: Dinero IV's manual, format ``d`` (from its description: no
-recording was at hand).
+could be anything: the format must be declared. Checked against the documented layout only, not a recording.
+Source: Dinero IV's manual, format ``d``.
 """
 
 from collections.abc import Iterator, Sequence

@@ -1,13 +1,14 @@
 """DiskMon (Sysinternals): ``number time duration disk Read|Write sector length``, in tabs, CRLF.
 
 Seconds since monitoring began, seconds, sectors of 512 bytes; the disk is the volume. A published recording holds rows
-with sectors past 2**62: they are refused. Source: Microsoft Sysinternals, Disk Monitor; recordings.
+with sectors past 2**62: they are refused. Checked against the documented layout only, not a recording. Source:
+Microsoft Sysinternals, Disk Monitor; recordings.
 """
 
 import re
 
 from traces.block import Op
-from traces.formats.delimited import Amount, Clock, Layout, reader_of
+from traces.formats.layout import Amount, Clock, Layout, reader_of
 from traces.formats.reader import Format
 from traces.formats.text import first_lines, is_text
 

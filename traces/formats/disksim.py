@@ -10,7 +10,7 @@ Environment, Version 4.0 Reference Manual, "Input traces"; ``iotrace_ascii_get_i
 import re
 
 from traces.block import Op
-from traces.formats.delimited import Amount, Clock, Layout, reader_of
+from traces.formats.layout import Amount, Clock, Layout, reader_of
 from traces.formats.reader import Format
 
 _FLAGS = re.compile(r"(0x)?[0-9a-f]{1,16}")

@@ -5,8 +5,12 @@ they are ingested together (``--name``). Entries say which thread (22) and proce
 markers (28, their kind in size) carry times (kind 2) in microseconds since 1601-01-01. Data accesses follow their
 instruction, whose address is their ``ip``. Instructions that were not fetched (29: repetitions of one) are no access:
 they count in the next one's ``gap``. A thread is kept as ``cpu``, a process is an address space. Prefetches and cache
-flushes are unknown, with their name. An access has the time of the latest marker before it. Source: DynamoRIO,
-clients/drcachesim/common/trace_entry.h.
+flushes are unknown, with their name. An access has the time of the latest marker before it.
+
+A 32-bit build's entries have a u32 address, 8 bytes, which the second entry tells. Its times are cut to 32 bits, of
+which threads that were traced within an hour of each other are taken to share the upper ones: a relative clock. That
+was checked against the documented layout only, not a recording. Source: DynamoRIO,
+clients/drcachesim/common/trace_entry.h; tracer/instru_offline.cpp (append_marker).
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,16 +21,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from traces.errors import TraceError
 from traces.formats._accesses import frame, numbered, ordinals, words
 from traces.formats.drmemtrace_view import EPOCH_US, LAST_US
 from traces.formats.inputs import Input
 from traces.formats.reader import ROWS, Format, Options, Report
-from traces.kernel import kernel
+from traces.kernel import lean_kernel
 from traces.memory import Op
 from traces.order import merged
-from traces.table import I64, U8, U64
+from traces.table import I64, U8, U64, Bool
 
 _ENTRY = np.dtype([("type", "<u2"), ("size", "<u2"), ("address", "<u8")])
+_NARROW = np.dtype([("type", "<u2"), ("size", "<u2"), ("address", "<u4")])
 _TYPES = 50
 _MINIMUM = 1 << 13  # entries of a batch, however many files there are
 _BUNDLE, _THREAD, _PID, _HEADER, _FOOTER, _MARKER, _NO_FETCH, _ENCODING = 17, 22, 24, 25, 26, 28, 29, 47
@@ -100,6 +106,7 @@ class _State(NamedTuple):
     time: I64  # ns
     gap: U64
     seen: I64  # [type] -> how many
+    pieces: I64  # instructions of a bundle: as many as an address has bytes
 
 
 class _Rows(NamedTuple):
@@ -116,7 +123,7 @@ class _Rows(NamedTuple):
     odd: I64  # entries that are none
 
 
-@kernel
+@lean_kernel
 def _accesses(entries: NDArray[np.void], is_row: U8, is_fetch: U8, s: _State, out: _Rows) -> tuple[int, int]:
     """Entries to accesses: how many, and how many entries are none."""
     rows, odd = 0, 0
@@ -130,7 +137,7 @@ def _accesses(entries: NDArray[np.void], is_row: U8, is_fetch: U8, s: _State, ou
         s.seen[kind] += 1
         if is_row[kind]:
             pieces = size if kind == 17 else np.int64(1)
-            if pieces > 8:
+            if pieces > s.pieces[0]:
                 out.odd[odd] = i
                 odd += 1
                 continue
@@ -163,10 +170,29 @@ def _accesses(entries: NDArray[np.void], is_row: U8, is_fetch: U8, s: _State, ou
     return rows, odd
 
 
+def _marked(entries: NDArray[np.void]) -> Bool:
+    """[entry] -> whether it marks a time."""
+    marked: Bool = (entries["type"] == _MARKER) & (entries["size"] == _TIME)
+    return marked
+
+
 def _times(entries: NDArray[np.void]) -> NDArray[np.void]:
-    marked = entries[(entries["type"] == _MARKER) & (entries["size"] == _TIME)]
+    marked = entries[_marked(entries)]
     times: NDArray[np.void] = marked[(marked["address"] >= EPOCH_US) & (marked["address"] <= LAST_US)]
     return times
+
+
+def _widened(entries: NDArray[np.void], latest: int) -> NDArray[np.void]:
+    """Entries of 8 bytes as such of 12; ``latest`` is the time before them, 0: none. Times count from 1970 on."""
+    wide = entries.astype(_ENTRY)
+    marked = _marked(wide)
+    times = wide["address"][marked].astype(np.int64)
+    if times.size:
+        steps = np.diff(times, prepend=latest or times[0])
+        # they come round once in 71 minutes; a step back of less is one
+        steps = (steps + (1 << 31)) % (1 << 32) - (1 << 31)
+        wide["address"][marked] = np.maximum(np.cumsum(steps) + (latest or times[0]), 0) + EPOCH_US
+    return wide
 
 
 class _Thread:
@@ -174,14 +200,16 @@ class _Thread:
 
     def __init__(self, members: Sequence[Input], timed: bool, report: Report) -> None:
         self._members, self._timed, self._report = members, timed, report
+        self._layout = _layout(members[0].head())
         numbers: list[Any] = [np.zeros(1, kind) for kind in ("u8", "u8", "u8", "i8", "i8", "u8")]
-        self._state = _State._make([*numbers, np.zeros(_TYPES, np.int64)])
+        pieces = np.full(1, self._layout["address"].itemsize)
+        self._state = _State._make([*numbers, np.zeros(_TYPES, np.int64), pieces])
         self._state.pid[0] = -1
         self._seen = 0
 
     def read(self, most: int) -> Iterator[pl.DataFrame]:
         """Accesses in the file's order, in batches of about ``most``."""
-        size = _ENTRY.itemsize
+        size = self._layout.itemsize
         for member in self._members:
             offset, rest = 0, b""
             with member.open() as stream:
@@ -189,7 +217,7 @@ class _Thread:
                     data = rest + block
                     count = len(data) // size
                     rest = data[count * size :]
-                    rows = self._batch(np.frombuffer(data, _ENTRY, count), member, offset)
+                    rows = self._batch(np.frombuffer(data, self._layout, count), member, offset)
                     offset += count * size
                     if rows is not None:
                         yield rows
@@ -201,7 +229,10 @@ class _Thread:
         unfinished = self._seen > 0 and not self._state.seen[_FOOTER]
         self._report.note("files without their last entry: cut off, or not closed", int(unfinished))
 
-    def _batch(self, entries: NDArray[np.void], member: Input, offset: int) -> pl.DataFrame | None:
+    def _batch(self, raw: NDArray[np.void], member: Input, offset: int) -> pl.DataFrame | None:
+        entries = raw
+        if self._layout == _NARROW:
+            entries = _widened(raw, int(self._state.time[0]) // 1000)
         if self._timed and not self._seen and not self._state.time[0]:  # accesses before the first time have that time
             for first in _times(entries)["address"][:1].tolist():
                 self._state.time[0] = (first - EPOCH_US) * 1000
@@ -211,7 +242,7 @@ class _Thread:
         count, odd = _accesses(entries, _IS_ROW, _IS_FETCH, self._state, out)
         for i in out.odd[:odd].tolist():
             reason = f"no entry of type {int(entries['type'][i])} or no such value"
-            self._report.refuse(member.name, offset + i * _ENTRY.itemsize, reason, entries[i : i + 1].tobytes())
+            self._report.refuse(member.name, offset + i * raw.itemsize, reason, raw[i : i + 1].tobytes())
         if not count:
             return None
         rows = _Rows._make(column[:count] for column in out)
@@ -231,23 +262,37 @@ class _Thread:
         )
 
 
-def _entries(head: bytes) -> NDArray[np.void]:
-    return np.frombuffer(head, _ENTRY, len(head) // _ENTRY.itemsize)
+def _entries(head: bytes, layout: np.dtype[np.void]) -> NDArray[np.void]:
+    return np.frombuffer(head, layout, len(head) // layout.itemsize)
+
+
+def _begins(entries: NDArray[np.void]) -> bool:
+    """Whether the first entry is a header, and the next what may follow it."""
+    if entries.size < 3 or entries["type"][0] != _HEADER or entries["size"][0] or not 0 < entries["address"][0] < 100:
+        return False
+    return int(entries["type"][1]) in {_THREAD, _PID, _MARKER}
+
+
+def _layout(head: bytes) -> np.dtype[np.void]:
+    # of 12 bytes, the second entry would begin in the middle of an address: with zeros, which is no such type
+    return _NARROW if _begins(_entries(head, _NARROW)) else _ENTRY
 
 
 def _sniff(name: str, head: bytes) -> str | None:
-    entries = _entries(head)
-    if entries.size < 3 or entries["type"][0] != _HEADER or entries["size"][0] or not 0 < entries["address"][0] < 100:
+    entries = _entries(head, _layout(head))
+    if not _begins(entries) or (entries["type"] >= _TYPES).any():
         return None
-    if entries["type"][1] not in (_THREAD, _PID, _MARKER) or (entries["type"] >= _TYPES).any():
-        return None
-    return f"entries of 12 bytes after the header of drmemtrace version {int(entries['address'][0])}"
+    return f"entries of {entries.itemsize} bytes after the header of drmemtrace version {int(entries['address'][0])}"
 
 
 def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
     files = [list(members) for _, members in groupby(sources, lambda source: source.path)]
-    timed = all(_times(_entries(members[0].head())).size for members in files)
-    report.clock = "unix" if timed else "ordinal"
+    heads = [_entries(head, _layout(head)) for head in (members[0].head() for members in files)]
+    narrow = {head.dtype == _NARROW for head in heads}
+    if len(narrow) > 1:
+        raise TraceError("some of these files are of 32-bit programs and tell no whole times: ingest them apart")
+    timed = all(_marked(head).any() for head in heads) if True in narrow else all(_times(head).size for head in heads)
+    report.clock = ("relative" if True in narrow else "unix") if timed else "ordinal"
     most = max(ROWS // len(files), _MINIMUM)
     yield from merged([_Thread(members, timed, report).read(most) for members in files])
 

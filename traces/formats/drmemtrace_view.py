@@ -3,7 +3,8 @@
 Older versions print ``T`` and the thread alone before the record, newer ones ``W0.T1234`` with the workload. The time
 of a record is that of the latest ``<marker: timestamp N>`` before it, microseconds since 1601, whichever thread it
 belongs to. Instructions that were not fetched look like those that were. Threads are kept as ``cpu``, a workload is
-an address space. Source: DynamoRIO, clients/drcachesim/tools/view.cpp; docs, "sec_tool_view".
+an address space. Checked against the documented layout only, not a recording. Source: DynamoRIO,
+clients/drcachesim/tools/view.cpp; docs, "sec_tool_view".
 """
 
 import re

@@ -3,8 +3,8 @@
 Lines between ``BeginHeader`` and ``EndHeader`` name the columns of each event; the rows after them begin with their
 event's name. ``DiskRead`` and ``DiskWrite`` have offset and size in hexadecimal bytes, ``DiskFlush`` has neither; the
 disk's number is the volume, the thread the stream. TimeStamp and ElapsedTime are microseconds, the first counted from
-when tracing began (general knowledge: no document says so). Every other event is counted, not read. Source: SNIA IOTTA
-traces 130 and 158, the headers of their files.
+when tracing began (general knowledge: no document says so). Every other event is counted, not read. Checked against
+the documented layout only, not a recording. Source: SNIA IOTTA traces 130 and 158, the headers of their files.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,8 @@ from traces.block import Op
 from traces.errors import TraceError
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Options, Records, Report
-from traces.formats.text import EMPTY, GOOD, Field, Kind, Scanned, Scanner, chunks, is_text
+from traces.formats.scanner import EMPTY, GOOD, Field, Kind, Scanned, Scanner
+from traces.formats.text import chunks, is_text
 from traces.table import Bool, schema_of
 
 _BEGIN, _END = "BeginHeader", "EndHeader"

@@ -17,7 +17,8 @@ from traces.block import Op
 from traces.errors import TraceError
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Options, Records, Report
-from traces.formats.text import EMPTY, GOOD, Field, Kind, Scanned, Scanner, chunks, is_text
+from traces.formats.scanner import EMPTY, GOOD, Field, Kind, Scanned, Scanner
+from traces.formats.text import chunks, is_text
 from traces.table import I64, U8, U32, Bool, schema_of
 
 _HEADER = re.compile(rb"fio version (\d+) iolog[ \t]*\r?(\n|$)")

@@ -15,8 +15,8 @@ import polars as pl
 
 from traces.block import Op
 from traces.errors import TraceError
-from traces.formats.delimited import Amount, Clock, Layout, read_layout
 from traces.formats.inputs import Input
+from traces.formats.layout import Amount, Clock, Layout, read_layout
 from traces.formats.reader import Format, Options, Report
 from traces.formats.text import first_lines
 

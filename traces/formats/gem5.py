@@ -3,8 +3,9 @@
 The first message is a PacketHeader (1 obj_id, 2 ver, 3 tick_freq, 4 id_strings), the others are Packets: 1 tick, 2
 cmd, 3 addr, 4 size, 5 flags, 6 pkt_id, 7 pc. A tick is 1/tick_freq seconds. Commands 1 (ReadReq) and 4 (WriteReq) are
 the same in all versions, the numbers of others changed: they are unknown, with their number. A read whose flags have
-0x100 is a fetch. The packet's id is that of the requestor where gem5 names them, and kept as ``cpu``. Source: gem5,
-src/proto/packet.proto, src/proto/protoio.cc, src/mem/packet.hh, src/mem/request.hh (INST_FETCH).
+0x100 is a fetch. The packet's id is that of the requestor where gem5 names them, and kept as ``cpu``. Checked against
+the documented layout only, not a recording. Source: gem5, src/proto/packet.proto, src/proto/protoio.cc,
+src/mem/packet.hh, src/mem/request.hh (INST_FETCH).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,17 +17,21 @@ import polars as pl
 
 from traces.errors import TraceError
 from traces.formats._accesses import frame, words
+from traces.formats._protobuf import varint
 from traces.formats.inputs import Input
 from traces.formats.reader import ROWS, Format, Options, Report
-from traces.kernel import kernel
+from traces.formats.text import Codes
+from traces.kernel import lean_kernel
 from traces.memory import Op
-from traces.table import I64, U8, U64
+from traces.table import I64, U8, U64, Bool
 
 _MAGIC = b"gem5"
 _BLOCK = 1 << 21
 _LONGEST = 1 << 16  # a packet has some 60 bytes
 _FETCH = 0x100
 _READ, _WRITE = 1, 4
+_NAMES = {_READ: "ReadReq", _WRITE: "WriteReq"}
+_OPS = np.array([Op.UNKNOWN, Op.LOAD, Op.UNKNOWN, Op.UNKNOWN, Op.STORE, Op.UNKNOWN], np.uint8)  # [command]
 _NEEDED = 0b11110  # tick, cmd, addr and size
 
 
@@ -38,39 +43,24 @@ class _Packets(NamedTuple):
     at: I64  # [packet] -> where its length stands
 
 
-@kernel
-def _varint(data: U8, i: int, end: int) -> tuple[Any, int]:
-    """The number and where it ends; -1 where it does not."""
-    value = np.uint64(0)
-    for k in range(10):
-        if i >= end:
-            return np.uint64(0), -1
-        byte = np.uint64(data[i])
-        value |= (byte & np.uint64(127)) << np.uint64(7 * k)
-        i += 1
-        if byte < np.uint64(128):
-            return value, i
-    return np.uint64(0), -2
-
-
-@kernel
-def _fields(data: U8, i: int, end: int, out: _Packets, row: int) -> bool:
+@lean_kernel
+def _fields(data: U8, i: Any, end: Any, out: _Packets, row: int) -> bool:
     """One message's fields; whether it is one."""
     seen = 0
     while i < end:
-        tag, i = _varint(data, i, end)
+        tag, i = varint(data, i, end)
         if i < 0:
             return False
         wire, field = int(tag & np.uint64(7)), int(tag >> np.uint64(3))
         if wire == 0:
-            value, i = _varint(data, i, end)
+            value, i = varint(data, i, end)
             if i < 0:
                 return False
             if 1 <= field <= 7:
                 out.value[field - 1, row] = value
                 seen |= 1 << field
         elif wire == 2:
-            length, i = _varint(data, i, end)
+            length, i = varint(data, i, end)
             if i < 0 or length > np.uint64(end - i):
                 return False
             i += int(length)
@@ -84,12 +74,12 @@ def _fields(data: U8, i: int, end: int, out: _Packets, row: int) -> bool:
     return True
 
 
-@kernel
+@lean_kernel
 def _packets(data: U8, out: _Packets) -> tuple[int, int, bool]:
     """Whole messages of a block: how many, where the next begins, and whether the lengths still make sense."""
     count, i = 0, 0
     while i < data.size and count < out.seen.size:
-        length, begin = _varint(data, i, data.size)
+        length, begin = varint(data, i, data.size)
         if begin == -1:
             break
         if begin == -2 or length > np.uint64(_LONGEST):
@@ -126,41 +116,63 @@ def _scale(frequency: int, file: str) -> tuple[int, int]:
     return up, down
 
 
-def _batch(
-    packets: _Packets, scale: tuple[int, int], offset: int, source: Input, report: Report
-) -> pl.DataFrame | None:
-    (up, down), value, seen = scale, packets.value, packets.seen
-    whole = (seen != 255) & (seen & _NEEDED == _NEEDED)
-    far = whole & (value[0] // np.uint64(down) > np.uint64((1 << 62) // up))
-    far |= whole & (value[3] >> np.uint64(32) > 0)
-    for row in np.flatnonzero(~whole | far).tolist():
-        reason = "no packet" if seen[row] == 255 else "time or size past the largest there is"
-        if not whole[row] and seen[row] != 255:
-            reason = "a packet without tick, command, address or size"
-        report.refuse(source.name, offset + int(packets.at[row]), reason, value[:, row].tobytes())
-    good = whole & ~far
-    if not good.any():
-        return None
-    tick, command, address, size, flags, owner, pc = (column[good] for column in value)
-    time = tick // np.uint64(down) * np.uint64(up) + tick % np.uint64(down) * np.uint64(up) // np.uint64(down)
-    fetch = (command == _READ) & (flags & np.uint64(_FETCH) != 0)
-    op = np.full(tick.size, Op.UNKNOWN, np.uint8)
-    op[command == _READ], op[command == _WRITE], op[fetch] = Op.LOAD, Op.STORE, Op.FETCH
-    known, codes = np.unique(command, return_inverse=True)
-    names = {_READ: "ReadReq", _WRITE: "WriteReq"}
-    fits = owner < np.uint64(1 << 32)
-    report.note("packet ids past 32 bits, not kept", int(np.count_nonzero(~fits)))
-    return frame(
-        tick.size,
-        time=time.view(np.int64),
-        op=op,
-        space=report.volume(source.label),
-        cpu=np.where(fits, owner, 0),
-        address=address,
-        size=size,
-        ip=pc,
-        raw=words([names.get(int(each), f"command {int(each)}") for each in known], codes.astype(np.uint32)),
-    )
+class _Rows:
+    """Packets of one file to records."""
+
+    def __init__(self, source: Input, frequency: int, report: Report) -> None:
+        self._source, self._report = source, report
+        self._up, self._down = _scale(frequency, source.name)
+        last = ((1 << 62) // self._up + 1) * self._down - 1
+        self._last_tick = np.uint64(min(last, (1 << 64) - 1))
+        self._commands, self._names = Codes(), list[str]()
+
+    def batch(self, packets: _Packets, offset: int) -> pl.DataFrame | None:
+        """The good ones of some packets; ``offset`` is where in the file they begin."""
+        value, seen = packets.value, packets.seen
+        whole = (seen != 255) & (seen & _NEEDED == _NEEDED)
+        far = whole & ((value[0] > self._last_tick) | (value[3] >> np.uint64(32) > 0))
+        good = whole & ~far
+        if good.all():
+            kept = value.copy()
+        else:
+            kept = value[:, good]
+            self._refuse(packets, whole, ~good, offset)
+        if not good.any():
+            return None
+        tick, command, address, size, flags, owner, pc = kept
+        fetch = (command == _READ) & (flags & np.uint64(_FETCH) != 0)
+        fits = owner < np.uint64(1 << 32)
+        self._report.note("packet ids past 32 bits, not kept", int(np.count_nonzero(~fits)))
+        codes, fresh = self._commands.encode(command.view(np.int64))
+        self._names += [_NAMES.get(int(command[row]), f"command {int(command[row])}") for row in fresh]
+        return frame(
+            tick.size,
+            time=self._nanoseconds(tick),
+            op=np.where(fetch, np.uint8(Op.FETCH), _OPS[np.minimum(command, _OPS.size - 1)]),
+            space=self._report.volume(self._source.label),
+            cpu=np.where(fits, owner, 0),
+            address=address,
+            size=size,
+            ip=pc,
+            raw=words(self._names, codes),
+        )
+
+    def _nanoseconds(self, tick: U64) -> I64:
+        up, down = np.uint64(self._up), np.uint64(self._down)
+        time = tick // down * up
+        if up > 1:
+            time += tick % down * up // down
+        return time.view(np.int64)
+
+    def _refuse(self, packets: _Packets, whole: Bool, rows: Bool, offset: int) -> None:
+        for row in np.flatnonzero(rows).tolist():
+            reason = "time or size past the largest there is"
+            if packets.seen[row] == 255:
+                reason = "no packet"
+            elif not whole[row]:
+                reason = "a packet without tick, command, address or size"
+            at = offset + int(packets.at[row])
+            self._report.refuse(self._source.name, at, reason, packets.value[:, row].tobytes())
 
 
 def _read_one(source: Input, report: Report) -> Iterator[pl.DataFrame]:
@@ -168,7 +180,7 @@ def _read_one(source: Input, report: Report) -> Iterator[pl.DataFrame]:
     if not head.startswith(_MAGIC):
         raise TraceError(f"{source.name}: does not begin with 'gem5'")
     frequency, offset = _header(head, source.name)
-    scale = _scale(frequency, source.name)
+    made = _Rows(source, frequency, report)
     room = min(ROWS, _BLOCK // 2)
     out = _Packets(np.empty((7, room), np.uint64), np.empty(room, np.uint8), np.empty(room, np.int64))
     skipped, rest, sound = 0, b"", True
@@ -180,7 +192,7 @@ def _read_one(source: Input, report: Report) -> Iterator[pl.DataFrame]:
             while sound:
                 count, used, sound = _packets(np.frombuffer(data, np.uint8), out)
                 packets = _Packets(out.value[:, :count], out.seen[:count], out.at[:count])
-                if count and (rows := _batch(packets, scale, offset, source, report)) is not None:
+                if count and (rows := made.batch(packets, offset)) is not None:
                     yield rows
                 data, offset = data[used:], offset + used
                 if count < room:

@@ -1,11 +1,12 @@
-"""Open CAS's iotrace: Protocol Buffers messages, each after its length (unchecked against a real recording).
+"""Open CAS's iotrace: Protocol Buffers messages, each after its length.
 
 A message has a header (field 1: 1 sequence number, 2 nanoseconds) and one event: a request (field 2: 1 first sector,
 2 sectors, 4 device, 5 operation: 1 read, 2 write, 3 discard, 6 flush, 7 forced unit access, 9 id), a device's name
 (field 3: 1 device, 2 name) or a completion (field 5: 1 first sector, 2 sectors, 3 error, 4 device, 5 the request's id).
 There is a file per CPU. Sectors have 512 bytes; a field that is 0 is not written. Where ids are told a completion finds
 its request by them, else by device and place. Recordings from before operations were numbered so have 0 for reads: they
-become unknown. Source: Open-CAS, open-cas-telemetry-framework, source/octf/proto/trace.proto.
+become unknown. Checked against the documented layout only, not a recording. Source: Open-CAS,
+open-cas-telemetry-framework, source/octf/proto/trace.proto.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,85 +14,91 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from traces.block import Op
 from traces.errors import TraceError
 from traces.formats._match import Queue
-from traces.formats._requests import HOLD, Events, Requests, cut
+from traces.formats._protobuf import varint
+from traces.formats._requests import HOLD, Events, Requests
 from traces.formats._rwbs import CODE, Words
 from traces.formats.inputs import Input
 from traces.formats.reader import Action, Format, Options, Report
+from traces.formats.text import Codes
 from traces.kernel import lean_kernel
 from traces.order import Disorder, Moves, in_time_order, merged
 from traces.table import I64, U8, U16
 
 _BLOCK = 1 << 22  # bytes read at once
 _LONGEST = 1 << 20  # a message beyond this is none
-_REQUEST, _DEVICE, _COMPLETION, _LAST_EVENT = 2, 3, 5, 7
-_GOOD, _MALFORMED, _LENGTH = 0, 1, 2
-_LAST_SECTOR = (1 << 54) - 1
-_LAST_TIME = 1 << 62
+_REQUEST, _DEVICE, _COMPLETION = 2, 3, 5
+_QUEUED, _COMPLETED = CODE["Q"], CODE["C"]
+_GOOD, _LENGTH = 0, 2
+_REASONS = {
+    1: "no event with a header",
+    _LENGTH: "not the length of a message: nothing after it can be read",
+    3: "time, sector or number of sectors is past the largest that can be",
+}
 _BY_ID = np.uint64(30)  # class of a request that is known by its id, beside those of the block layer
 
 
 class _Messages(NamedTuple):
-    """What the kernel fills: a row a message."""
+    """What the kernel fills: a row a request or completion, in ``odd`` the other messages; ``field`` is of one alone.
 
-    at: I64  # where its length stands
-    event: I64  # field of the event, 0 if there is none
+    Numbers of all messages, ten each, took half as long again: they do not stay in the cache.
+    """
+
     time: I64
-    field: NDArray[np.int64]  # [field, message]: the event's numbers
-    name_at: I64
-    name_end: I64
-    status: U8
+    action: U8  # see `_rwbs.CODE`
+    word: U8  # 4 * operation + 2 * flush + forced unit access
+    lba: I64
+    sectors: I64
+    device: I64
+    id: I64
+    failed: U8
+    odd_at: I64  # where its length stands
+    odd_end: I64
+    odd_event: I64  # field of the event, 0 if there is none
+    odd_device: I64
+    odd_name: I64  # where the device's name begins
+    odd_name_end: I64
+    odd_status: U8  # `_GOOD` or one of `_REASONS`
+    field: I64  # [field]: the event's numbers; 0: the header's time
+
+
+_EVENT = _Messages._fields[:8]
 
 
 def _room(count: int) -> _Messages:
-    columns: list[Any] = [np.empty((10, count) if name == "field" else count, np.int64) for name in _Messages._fields]
-    columns[-1] = np.empty(count, np.uint8)
+    small = ("action", "word", "failed", "odd_status")
+    columns: list[Any] = [np.empty(count, np.uint8 if name in small else np.int64) for name in _Messages._fields]
+    columns[-1] = np.empty(10, np.int64)
     return _Messages(*columns)
 
 
 @lean_kernel
-def _varint(data: U8, i: Any, end: Any) -> tuple[Any, Any]:
-    """The number at ``i`` and where it ends; -1 where it does not end."""
-    value, shift = np.uint64(0), 0
-    while i < end and shift < 70:
-        value |= np.uint64(data[i] & 127) << np.uint64(min(shift, 63))
-        i += 1
-        if data[i - 1] < 128:
-            return np.int64(value), i
-        shift += 7
-    return np.int64(0), -1
-
-
-@lean_kernel
-def _fields(data: U8, i: Any, end: Any, row: int, out: _Messages) -> bool:
-    """Fields of a header (row < 0: of message -1 - row) or of an event; False if they are not whole."""
-    header = row < 0
-    if header:
-        row = -1 - row
+def _fields(data: U8, i: Any, end: Any, odd: int, out: _Messages) -> bool:
+    """Fields of a header (odd < 0) or of an event; False if they are not whole."""
+    header = odd < 0
     while i < end:
-        tag, i = _varint(data, i, end)
+        tag, i = varint(data, i, end)
         if i < 0:
             return False
-        field, kind = tag >> 3, tag & 7
+        field, kind = np.int64(tag) >> 3, tag & np.uint64(7)
         if kind == 0:
-            value, i = _varint(data, i, end)
+            value, i = varint(data, i, end)
             if i < 0:
                 return False
             if header and field == 2:
-                out.time[row] = value
+                out.field[0] = np.int64(value)
             elif not header and 0 < field < 10:
-                out.field[field, row] = value
+                out.field[field] = np.int64(value)
         elif kind == 2:
-            length, i = _varint(data, i, end)
-            if i < 0 or not 0 <= length <= end - i:
+            length, i = varint(data, i, end)
+            if i < 0 or length > np.uint64(end - i):
                 return False
             if not header and field == 2:
-                out.name_at[row], out.name_end[row] = i, i + length
-            i += length
+                out.odd_name[odd], out.odd_name_end[odd] = i, i + np.int64(length)
+            i += np.int64(length)
         elif kind == 1 or kind == 5:
             i += 8 if kind == 1 else 4
         else:
@@ -100,43 +107,68 @@ def _fields(data: U8, i: Any, end: Any, row: int, out: _Messages) -> bool:
 
 
 @lean_kernel
-def _decode(data: U8, out: _Messages) -> tuple[int, int]:
-    """The messages of some bytes; how many, and where the first that is not whole begins."""
+def _event(data: U8, i: Any, end: Any, odd: int, out: _Messages) -> tuple[Any, int]:
+    """Fields of a message to ``out.field``; its event and status."""
+    event, told = np.int64(0), False
+    while i < end:
+        tag, i = varint(data, i, end)
+        size = np.uint64(0)
+        if i >= 0:
+            size, i = varint(data, i, end)
+        if i < 0 or tag & np.uint64(7) != 2 or size > np.uint64(end - i):
+            return event, 1
+        header = np.int64(tag) >> 3 == 1
+        if header:
+            told = True
+        else:
+            event = np.int64(tag) >> 3
+        if not _fields(data, i, i + np.int64(size), -1 if header else odd, out):
+            return event, 1
+        i += np.int64(size)
+    if not told or event <= 0:
+        return event, 1
+    time, lba = out.field[0], out.field[1]
+    far = not 0 <= time <= 1 << 62
+    if event == 2 or event == 5:
+        far |= (lba >> 54 != 0 and lba != -1) or out.field[2] >> 32 != 0
+    return event, 3 if far else 0
+
+
+@lean_kernel
+def _decode(data: U8, out: _Messages) -> tuple[int, int, int]:
+    """The messages of some bytes; how many events and odd ones, and where the first that is not whole begins."""
     i: Any = 0
-    row = 0
-    while i < data.size and row < out.at.size:
-        length, begin = _varint(data, i, data.size)
-        if begin < 0 and data.size - i < 10:
+    row, odd = 0, 0
+    while i < data.size and row < out.time.size and odd < out.odd_at.size:
+        length, begin = varint(data, i, data.size)
+        if begin == -1:
             break
-        out.at[row] = i
-        out.event[row] = out.time[row] = out.name_at[row] = out.name_end[row] = 0
+        out.odd_at[odd] = i
+        out.odd_event[odd] = out.odd_device[odd] = out.odd_name[odd] = out.odd_name_end[odd] = 0
+        if begin < 0 or length > np.uint64(1 << 20):
+            out.odd_status[odd], out.odd_end[odd] = 2, data.size
+            return row, odd + 1, data.size
+        if length > np.uint64(data.size - begin):
+            break
+        end = begin + np.int64(length)
+        f = out.field
         for field in range(10):
-            out.field[field, row] = 0
-        if begin < 0 or not 0 <= length <= 1 << 20:
-            out.status[row] = 2
-            return row + 1, data.size
-        if length > data.size - begin:
-            break
-        end = begin + length
-        i = begin
-        good, told = True, False
-        while good and i < end:
-            tag, i = _varint(data, i, end)
-            size = np.int64(0)
-            if i >= 0:
-                size, i = _varint(data, i, end)
-            good = i >= 0 and tag & 7 == 2 and 0 <= size <= end - i
-            if good and tag >> 3 == 1:
-                good = _fields(data, i, i + size, -1 - row, out)
-                told = True
-            elif good:
-                out.event[row] = tag >> 3
-                good = _fields(data, i, i + size, row, out)
-            i += size
-        out.status[row] = 0 if good and told and out.event[row] > 0 else 1
+            f[field] = 0
+        event, status = _event(data, begin, end, odd, out)
         i = end
+        if status != 0 or (event != 2 and event != 5):
+            out.odd_event[odd], out.odd_device[odd], out.odd_status[odd] = event, f[1], status
+            out.odd_end[odd] = end
+            odd += 1
+            continue
+        out.time[row], out.lba[row], out.sectors[row], out.device[row] = f[0], f[1], f[2], f[4]
+        if event == 5:
+            out.action[row], out.word[row], out.id[row], out.failed[row] = _COMPLETED, 0, f[5], f[3] != 0
+        else:
+            out.action[row], out.id[row], out.failed[row] = _QUEUED, f[9], 0
+            out.word[row] = 4 * (f[5] if 1 <= f[5] <= 3 else 0) + 2 * (f[6] != 0) + (f[7] != 0)
         row += 1
-    return row, i
+    return row, odd, i
 
 
 def _sniff(name: str, head: bytes) -> str | None:
@@ -177,7 +209,7 @@ class _Bios(Requests):
 
     def __init__(self, words: Words, report: Report) -> None:
         super().__init__(Action.QUEUE, words, report)
-        self.names: dict[int, str] = {}  # device's code -> name
+        self.names: list[str] = []  # [device's code]
         self.ids = np.empty(0, np.uint64)  # of the events that are fed next
 
     def _name(self, device: int) -> str:
@@ -211,7 +243,7 @@ class _Recording:
         words = [f + letter + fua for letter in letters for f in ("", "F") for fua in ("", "F")]
         self._code = np.array([self._words.code(word) for word in words], np.uint16)
         self._bios = _Bios(self._words, report)
-        self._codes: dict[int, int] = {}  # device -> code
+        self._codes = Codes()  # of devices
         self._told: dict[int, str] = {}  # device -> name
 
     def messages(self, source: Input) -> Iterator[pl.DataFrame]:
@@ -236,61 +268,45 @@ class _Recording:
 
     def _some(self, source: Input, data: bytes, offset: int) -> tuple[pl.DataFrame, int, bool]:
         """As many messages as there is room for, the bytes they take, and whether no more can be found."""
-        m = _room(min(len(data), HOLD))
-        rows, used = _decode(np.frombuffer(data, np.uint8), m)
-        m = cut(m._replace(field=m.field.T), slice(rows))
-        f, report = m.field.T, self._report
-        request, completion = m.event == _REQUEST, m.event == _COMPLETION
-        good = (m.status == _GOOD) & (m.time >= 0) & (m.time <= _LAST_TIME)
-        bad = (request | completion) & (((f[1] >> 54) != 0) & (f[1] != -1) | ((f[2] >> 32) != 0))
-        ends = np.append(m.at[1:], used)
-        for row in np.flatnonzero(~good | bad).tolist():
-            reason = "time, sector or number of sectors is past the largest that can be"
-            if m.status[row] != _GOOD:
-                reason = "no event with a header"
-            if m.status[row] == _LENGTH:
-                reason = "not the length of a message: nothing after it can be read"
-            report.refuse(source.name, offset + int(m.at[row]), reason, data[m.at[row] : ends[row]][:100])
-        good &= ~bad
-        for row in np.flatnonzero(good & (m.event == _DEVICE)).tolist():
-            self._told[int(f[1, row])] = data[m.name_at[row] : m.name_end[row]].decode("utf-8", "replace")
-        report.note("names of devices", int(np.count_nonzero(good & (m.event == _DEVICE))))
-        others = good & ~np.isin(m.event, (_REQUEST, _DEVICE, _COMPLETION))
-        report.note("events of files, which are no requests", int(np.count_nonzero(others)))
-        use = np.flatnonzero(good & (request | completion))
-        columns = {"time": m.time[use], "done": completion[use]}
-        columns |= {str(i): f[i][use] for i in (1, 2, 3, 4, 5, 6, 7, 9)}
-        return pl.DataFrame(columns), used, bool(rows and m.status[-1] == _LENGTH)
+        m, report = _room(min(len(data), HOLD)), self._report
+        rows, odd, used = _decode(np.frombuffer(data, np.uint8), m)
+        good, event = m.odd_status[:odd] == _GOOD, m.odd_event[:odd]
+        for row in np.flatnonzero(~good).tolist():
+            at, end = int(m.odd_at[row]), int(m.odd_end[row])
+            report.refuse(source.name, offset + at, _REASONS[int(m.odd_status[row])], data[at:end][:100])
+        devices = np.flatnonzero(good & (event == _DEVICE)).tolist()
+        for row in devices:
+            name = data[m.odd_name[row] : m.odd_name_end[row]]
+            self._told[int(m.odd_device[row])] = name.decode("utf-8", "replace")
+        report.note("names of devices", len(devices))
+        report.note("events of files, which are no requests", int(np.count_nonzero(good)) - len(devices))
+        frame = pl.DataFrame({name: getattr(m, name)[:rows] for name in _EVENT})
+        return frame, used, bool(odd and m.odd_status[odd - 1] == _LENGTH)
 
     def feed(self, frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Requests and completions in the order of time, at most `HOLD` of them."""
-        done = frame["done"].to_numpy()
-        lba, sectors, third, device, fifth, flush, fua, ninth = (frame[c].to_numpy() for c in "12345679")
-        each, inverse = np.unique(device, return_inverse=True)
-        for number in each.tolist():
-            if number not in self._codes:
-                new = self._codes[number] = len(self._codes)
-                name = self._told.get(number, f"device {number}")
-                self._bios.names[new] = f"{name} ({number})" if name in self._bios.names.values() else name
-        code = np.array([self._codes[number] for number in each.tolist()] or [0], np.uint32)[inverse]
-        action = np.where(done, CODE["C"], CODE["Q"]).astype(np.uint8)
+        time, action, word, lba, sectors, device, number, failed = (frame[name].to_numpy() for name in _EVENT)
+        code, fresh = self._codes.encode(device)
+        for each in device[fresh].tolist():
+            name, names = self._told.get(each, f"device {each}"), self._bios.names
+            names.append(f"{name} ({each})" if name in names else name)
         self._bios.wanted(action)
-        op = np.where(~done & (fifth >= 1) & (fifth <= 3), fifth, 0)
         unknown = "requests of an operation that is not numbered 1 to 3: an older recording would have 0 for reads"
-        self._report.note(unknown, int(np.count_nonzero(~done & (op == 0))))
-        self._bios.ids = np.where(done, fifth, ninth).view(np.uint64)
+        self._report.note(unknown, int(np.count_nonzero((action == _QUEUED) & (word < 4))))
+        self._bios.ids = number.view(np.uint64)
+        never = np.zeros(time.size, np.bool_)
         yield from self._bios.feed(
             Events(
-                time=frame["time"].to_numpy(),
+                time=time,
                 action=action,
                 device=code,
-                offset=(np.where(lba < 0, 0, lba) << 9).view(np.uint64),
+                offset=(np.maximum(lba, 0) << 9).view(np.uint64),
                 length=(sectors << 9).view(np.uint64),
-                pid=np.zeros(done.size, np.uint32),
-                word=self._code[4 * op + 2 * (~done & (flush != 0)) + (~done & (fua != 0))],
-                passthrough=np.zeros(done.size, np.bool_),
-                unplaced=np.zeros(done.size, np.bool_),
-                failed=done & (third != 0),
+                pid=np.zeros(time.size, np.uint32),
+                word=self._code[word],
+                passthrough=never,
+                unplaced=never,
+                failed=failed.view(np.bool_),
             )
         )
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import polars as pl
 
-from traces.config import size
+from traces.amounts import size
 from traces.errors import TraceError
 from traces.formats import _events as events
 from traces.formats._kvm_log import (

@@ -5,7 +5,8 @@ Two headers circulate. The older has 1024 bytes: magic number 0x123456789abcdef0
 time, the last and next access, the operation, lifetime and tenant, then statistics, the number of fields, the record's
 size, a version and the magic number again. The newer has 8192 bytes: magic number, version, statistics, magic number;
 the version says what a record is. Seconds, sectors and sizes as in `oracle`; operations are libCacheSim's ``req_op_e``.
-Source: libCacheSim, generalReader/lcs.h and customizedReader/lcs.h, enum.h.
+Checked against the documented layouts only, not a recording. Source: libCacheSim, generalReader/lcs.h and
+customizedReader/lcs.h, enum.h.
 """
 
 import re
@@ -16,10 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from traces.block import Op
 from traces.errors import TraceError
 from traces.formats.inputs import Input
-from traces.formats.oracle import blocks, not_sectors, note_objects, objects
+from traces.formats.oracle import blocks, not_sectors, note_objects, objects, operations
 from traces.formats.reader import Format, Options, Report
 
 _MAGIC = struct.pack("<Q", 0x123456789ABCDEF0)
@@ -37,18 +37,6 @@ _FEATURES = {4: 1, 5: 2, 6: 4, 7: 8, 8: 16}  # version -> numbers after a record
 _VERSIONS = {version: np.dtype(fields) for version, fields in ((1, _V1), (2, _V2), (3, _V3))} | {
     version: np.dtype([*_V3, ("features", f"V{4 * count}")]) for version, count in _FEATURES.items()
 }
-
-_WORDS = (  # req_op_e, from 0
-    *("nop", "get", "gets", "set", "add", "cas", "replace", "append", "prepend", "delete", "incr", "decr"),
-    *("read", "write", "update"),
-)
-_OPS = (
-    dict.fromkeys(("get", "gets", "read"), Op.READ)
-    | dict.fromkeys(("set", "add", "cas", "replace", "append", "prepend", "write", "update"), Op.WRITE)
-    | {"delete": Op.DISCARD}
-)
-_MEANING = np.full(256, Op.UNKNOWN, np.uint8)
-_MEANING[: len(_WORDS)] = [_OPS.get(word, Op.UNKNOWN) for word in _WORDS]
 
 
 @dataclass(frozen=True)
@@ -139,10 +127,10 @@ def _read_one(source: Input, header: _Header, report: Report) -> Iterator[pl.Dat
         if "tenant" in names:
             stream = rows["tenant"].astype(np.uint32)
         known = any(name in names for name in ("op", "op_tenant"))
-        codes, place = np.unique(code, return_inverse=True)
-        words = [(_WORDS[c] if c < len(_WORDS) else str(c)) if known else "" for c in codes.tolist()]
-        raw = pl.Series(words, dtype=pl.Categorical).gather(place)
-        yield objects(rows, _MEANING[code], raw, stream, report.volume(source.label))
+        op, raw = operations(code)
+        if not known:
+            raw = pl.repeat("", rows.size, dtype=pl.Categorical, eager=True)
+        yield objects(rows, op, raw, stream, report.volume(source.label))
     if header.requests > 0 and count != header.requests:
         report.note(f"the header announces {header.requests} requests, the file holds {count}")
 

@@ -7,7 +7,7 @@ and ``IO_Flow_Trace_Based``.
 """
 
 from traces.block import Op
-from traces.formats.delimited import Amount, Clock, Layout, reader_of
+from traces.formats.layout import Amount, Clock, Layout, reader_of
 from traces.formats.reader import Format
 
 LAYOUT = Layout(

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from traces.block import Op
-from traces.formats.delimited import FILETIME_EPOCH, Amount, Clock, Layout, read_layout
 from traces.formats.inputs import Input
+from traces.formats.layout import FILETIME_EPOCH, Amount, Clock, Layout, read_layout
 from traces.formats.reader import Format, Options, Report
 from traces.formats.text import first_lines, is_text
 

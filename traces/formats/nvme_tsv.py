@@ -5,8 +5,8 @@ perhaps ``phase``, ``nsid`` (without it the file is one volume), ``zone``, ``app
 for "has none". The ranges that ``dsm`` deallocates are written ``slba+nlb``, of which there may be several; each is a
 record. A status is decimal or, after 0x, hexadecimal, 0 is success; any other stands in ``raw`` behind the operation.
 
-Sizes of logical blocks are not told: they are taken to be 4096 bytes. Where a device has others, say so with
-``--columns "time=t_us:us,op=op,offset=slba:512,length=nlb:512,volume=nsid"``. Source: the recordings' own index.
+Sizes of logical blocks are not told: they are taken to be 4096 bytes. Where a device has others, it is declared:
+``--format nvme-tsv --columns block=512``. Source: the recordings' own index.
 """
 
 import re
@@ -17,18 +17,20 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from traces.amounts import size
 from traces.block import Op
 from traces.errors import TraceError
-from traces.formats._lines import TOO_LARGE, Lines, Meanings, key, number
+from traces.formats._lines import TOO_LARGE, Lines, Meanings, number
 from traces.formats._nvme import LAST_BYTE, NAMES, Commands, Raw, frame
 from traces.formats._requests import cut
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Options, Report
-from traces.formats.text import Codes, chunks, is_text
+from traces.formats.text import Codes, chunks, is_text, key
 from traces.kernel import lean_kernel
 from traces.table import I64, U8, Bool
 
 BLOCK = 4096
+_SMALLEST, _LARGEST = 512, 1 << 24  # bytes a logical block can have
 
 _NEEDED = ("t_us", "op", "slba", "nlb", "status")
 _WORDS = ("op", "phase")
@@ -37,6 +39,7 @@ _AT = {name: i for i, name in enumerate(_WANTED)}
 _TEXT = {"op": 0, "phase": 1, "slba": 2}  # columns of which it is kept where they stand
 _NONE, _RANGES, _MISSING = -1, -3, -4  # values beside numbers (and TOO_LARGE): "-", "a+b", what is no number
 _LAST_US = ((1 << 62) - 1) // 1000
+_BLOCK = re.compile(r"block=(\w+)")
 _RANGE = re.compile(r"(\d+|0x[0-9a-f]+)\+(\d+|0x[0-9a-f]+)")
 _OPS = {
     **{name.lower(): op for name, op in NAMES.items()},
@@ -110,11 +113,29 @@ def _sniff(name: str, head: bytes) -> str | None:
     return f"header line with the columns {', '.join(columns)}"
 
 
+def _block(text: str) -> int:
+    """Bytes of a logical block, as ``--columns`` declares them; TraceError says what is wrong with it."""
+    if not text:
+        return BLOCK
+    found = _BLOCK.fullmatch(text.strip())
+    if not found:
+        raise TraceError(f"--columns {text}: nvme-tsv takes the size of a logical block, like block=512")
+    try:
+        block: int = size(found[1])
+    except ValueError as error:
+        raise TraceError(f"--columns {text}: {error}") from None
+    if not _SMALLEST <= block <= _LARGEST or block & (block - 1):
+        raise TraceError(f"--columns {text}: a logical block has a power of two of bytes, from 512 to 16 MiB")
+    return block
+
+
 class _Table:
     """One file's lines to records."""
 
-    def __init__(self, source: Input, columns: Sequence[str], report: Report) -> None:
+    def __init__(self, source: Input, columns: Sequence[str], options: Options, report: Report) -> None:
         self._file, self._label, self._report = source.name, source.label, report
+        self._block, self._declared = _block(options.columns), bool(options.columns)
+        self._last = LAST_BYTE // self._block
         place = np.array([_AT.get(name, -1) for name in columns], np.int64)
         self._plan = _Plan(place, np.array([_TEXT.get(name, -1) for name in _WANTED], np.int64), len(_WORDS))
         self._given = {name for name in columns if name in _AT}
@@ -157,9 +178,7 @@ class _Table:
         for name in ("sqid", "nsid", "status"):
             good &= (value[name] >= _NONE) & (value[name] >> 32 <= 0)
         good &= (value["lat_us"] >= _NONE) & (value["nlb"] >= _NONE) & (value["slba"] != _MISSING)
-        good &= (
-            (value["slba"] != TOO_LARGE) & (value["slba"] <= LAST_BYTE // BLOCK) & (value["nlb"] <= LAST_BYTE // BLOCK)
-        )
+        good &= (value["slba"] != TOO_LARGE) & (value["slba"] <= self._last) & (value["nlb"] <= self._last)
         good &= np.array([bool(each) for each in self._words], np.bool_)[word] if count else good
         self._refuse(lines, ~good)
         with_ranges = np.flatnonzero(good & (value["slba"] == _RANGES)).tolist()
@@ -168,7 +187,8 @@ class _Table:
             good[row] = False
         made = self._made(value, word, good)
         if any(ranges.values()):
-            made = _ranged(made, np.cumsum(good) - 1, {row: told for row, told in ranges.items() if told})
+            told = {row: each for row, each in ranges.items() if each}
+            made = _ranged(made, np.cumsum(good) - 1, told, self._block)
         self._note(lines, value, cells, good)
         return frame(made, self._raw) if made.time.size else None
 
@@ -187,8 +207,8 @@ class _Table:
             time=rows["t_us"] * 1000,
             op=ops[word],
             space=self._volumes(rows["nsid"]),
-            offset=np.maximum(rows["slba"], 0) * BLOCK,
-            length=np.maximum(rows["nlb"], 0) * BLOCK,
+            offset=np.maximum(rows["slba"], 0) * self._block,
+            length=np.maximum(rows["nlb"], 0) * self._block,
             latency=np.where(rows["lat_us"] >= 0, rows["lat_us"] * 1000, -1),
             queue=np.maximum(rows["sqid"], 0),
             status=rows["status"],
@@ -207,7 +227,7 @@ class _Table:
         """The ranges ``a+b`` of a command; none if they are refused."""
         found = _RANGE.findall(lines.part(int(cells.at[2, row]), int(cells.end[2, row])))
         told = [(int(first, 0), int(blocks, 0)) for first, blocks in found]
-        if not told or any(max(pair) > LAST_BYTE // BLOCK for pair in told):
+        if not told or any(max(pair) > self._last for pair in told):
             self._report.refuse(self._file, lines.number(row), "not ranges slba+nlb", lines.text(row))
             return []
         wrong = sum(blocks for _, blocks in told) != cells.value[_AT["nlb"], row]
@@ -217,7 +237,9 @@ class _Table:
 
     def _note(self, lines: Lines, value: dict[str, I64], cells: _Cells, good: Bool) -> None:
         note = self._report.note
-        note(f"commands whose blocks are taken to have {BLOCK} bytes", int(np.count_nonzero(good & (value["nlb"] > 0))))
+        taken = "declared" if self._declared else "taken"
+        counted = int(np.count_nonzero(good & (value["nlb"] > 0)))
+        note(f"commands whose blocks are {taken} to have {self._block} bytes", counted)
         note(
             "zone appends, whose place in the zone is not kept",
             int(np.count_nonzero(good & (value["appended_lba"] >= 0))),
@@ -238,7 +260,7 @@ class _Table:
                 self._report.refuse(self._file, lines.number(row), reason, text)
 
 
-def _ranged(made: Commands, at: I64, ranges: dict[int, list[tuple[int, int]]]) -> Commands:
+def _ranged(made: Commands, at: I64, ranges: dict[int, list[tuple[int, int]]], block: int) -> Commands:
     """A record for each range; ``at`` is [line] -> its record."""
     times = np.ones(made.time.size, np.int64)
     rows = at[list(ranges)]
@@ -246,7 +268,7 @@ def _ranged(made: Commands, at: I64, ranges: dict[int, list[tuple[int, int]]]) -
     ranged = np.zeros(times.size, np.bool_)
     ranged[rows] = True
     made, ranged = cut(made, np.repeat(np.arange(times.size), times)), np.repeat(ranged, times)
-    extent = np.array([pair for told in ranges.values() for pair in told], np.int64) * BLOCK
+    extent = np.array([pair for told in ranges.values() for pair in told], np.int64) * block
     made.offset[ranged], made.length[ranged] = extent[:, 0], extent[:, 1]
     return made
 
@@ -257,7 +279,7 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
         columns = _columns(source.head().split(b"\n", 1)[0])
         if missing := [name for name in _NEEDED if name not in columns]:
             raise TraceError(f"{source.name}: the first line names no column {' or '.join(missing)}")
-        table, first = _Table(source, columns, report), 1
+        table, first = _Table(source, columns, options, report), 1
         with source.open() as stream:
             for chunk in chunks(stream, report):
                 lines = Lines(chunk, first)
@@ -268,5 +290,10 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
 
 
 FORMAT = Format(
-    name="nvme-tsv", kind="block", doc="tables of an NVMe device's commands, zones too", sniff=_sniff, read=_read
+    name="nvme-tsv",
+    kind="block",
+    doc="tables of an NVMe device's commands, zones too",
+    sniff=_sniff,
+    read=_read,
+    declares=frozenset({"columns"}),
 )

@@ -3,8 +3,11 @@
 Records of 24 bytes, little-endian, packed: u32 seconds, u64 object, u32 size, i64 next access, the number of the
 object's next record, -1 or 2**63 - 1 where there is none. Measured on libCacheSim's own sample: the object of a block
 trace is its sector, records are counted from 1, and the size is the object's at its first request, whatever is asked
-for later. Operations and devices are lost: all is `Op.UNKNOWN`, a file is a volume. Source: libCacheSim,
-oracleGeneralBin.h; cache_dataset, README.
+for later. Operations and devices are lost: all is `Op.UNKNOWN`, a file is a volume.
+
+oracleGeneralOpNS has 27 bytes: before the next access a u8 operation, one of libCacheSim's ``req_op_e``, and a u16
+namespace, kept as ``stream``; it was checked against the documented layout only, not a recording. Source: libCacheSim,
+oracleGeneralBin.h, enum.h; cache_dataset, README.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,13 +19,29 @@ from numpy.typing import NDArray
 
 from traces.block import Op
 from traces.formats.inputs import Input
-from traces.formats.reader import ROWS, Format, Options, Records, Report
+from traces.formats.reader import ROWS, Format, Records, Report
 from traces.table import I64, U8, U32, U64, Bool, schema_of
 
 _RECORD = np.dtype([("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("next", "<i8")])
+_WITH_OPS = np.dtype(
+    [("time", "<u4"), ("id", "<u8"), ("size", "<u4"), ("op", "u1"), ("namespace", "<u2"), ("next", "<i8")]
+)
 _NEVER = (-1, (1 << 63) - 1)
 _LINKS = 2  # next accesses that must be right for the format to be recognised
 _LAST_SECTOR = (1 << 54) - 1
+
+_WORDS = (  # req_op_e, from 0
+    *("nop", "get", "gets", "set", "add", "cas", "replace", "append", "prepend", "delete", "incr", "decr"),
+    *("read", "write", "update"),
+)
+_OPS = (
+    dict.fromkeys(("get", "gets", "read"), Op.READ)
+    | dict.fromkeys(("set", "add", "cas", "replace", "append", "prepend", "write", "update"), Op.WRITE)
+    | {"delete": Op.DISCARD}
+)
+_MEANING = np.full(256, Op.UNKNOWN, np.uint8)
+_MEANING[: len(_WORDS)] = [_OPS.get(word, Op.UNKNOWN) for word in _WORDS]
+_RAW = [*_WORDS, *(str(code) for code in range(len(_WORDS), 256))]
 
 
 def _links(rows: NDArray[Any], base: int) -> int:
@@ -41,14 +60,20 @@ def _links(rows: NDArray[Any], base: int) -> int:
     return int(right.sum()) if right.all() and not unnamed.any() else -1
 
 
-def _sniff(name: str, head: bytes) -> str | None:
-    rows = np.frombuffer(head[: len(head) // _RECORD.itemsize * _RECORD.itemsize], _RECORD)
+def _recognised(head: bytes, record: np.dtype[np.void]) -> str | None:
+    rows = np.frombuffer(head, record, len(head) // record.itemsize)
     if rows.size < _LINKS or (rows["time"][1:] < rows["time"][:-1]).any():
         return None
     links = max(_links(rows, base) for base in (1, 0))
     if links < _LINKS:
         return None
-    return f"records of 24 bytes in time order of which {links} name the object's next record rightly"
+    return f"records of {record.itemsize} bytes in time order of which {links} name the object's next record rightly"
+
+
+def operations(code: U8) -> tuple[U8, pl.Series]:
+    """[record] -> operation and the source's word, of a ``req_op_e``."""
+    raw = pl.Series(_RAW, dtype=pl.Categorical).gather(pl.Series(code.astype(np.uint32)))
+    return _MEANING[code], raw
 
 
 def objects(rows: NDArray[Any], op: U8, raw: pl.Series, stream: U32, volume: int) -> pl.DataFrame:
@@ -104,20 +129,38 @@ def not_sectors(source: Input, rows: NDArray[Any], offset: int, report: Report) 
     return ~bad
 
 
-def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
+def _read_records(record: np.dtype[np.void], sources: Sequence[Input], report: Report) -> Iterator[pl.DataFrame]:
     report.clock = "relative"
     for source in sources:
-        for offset, data in blocks(source, _RECORD.itemsize, 0, report):
-            rows = np.frombuffer(data, _RECORD)
-            index = np.arange(rows.size) + offset // _RECORD.itemsize
+        for offset, data in blocks(source, record.itemsize, 0, report):
+            rows = np.frombuffer(data, record)
+            index = np.arange(rows.size) + offset // record.itemsize
             past = ~np.isin(rows["next"], _NEVER) & (rows["next"] <= index)
             report.note("next accesses that lie in the past", int(np.count_nonzero(past)))
             rows = rows[not_sectors(source, rows, offset, report)]
-            if rows.size:
-                note_objects(report, rows.size)
+            if not rows.size:
+                continue
+            note_objects(report, rows.size)
+            if record is _WITH_OPS:
+                op, raw = operations(rows["op"])
+                stream = rows["namespace"].astype(np.uint32)
+            else:
+                op, stream = np.full(rows.size, Op.UNKNOWN, np.uint8), np.zeros(rows.size, np.uint32)
                 raw = pl.repeat("", rows.size, dtype=pl.Categorical, eager=True)
-                op = np.full(rows.size, Op.UNKNOWN, np.uint8)
-                yield objects(rows, op, raw, np.zeros(rows.size, np.uint32), report.volume(source.label))
+            yield objects(rows, op, raw, stream, report.volume(source.label))
 
 
-FORMAT = Format(name="oracle", kind="block", doc="libCacheSim oracleGeneral", sniff=_sniff, read=_read)
+FORMAT = Format(
+    name="oracle",
+    kind="block",
+    doc="libCacheSim oracleGeneral",
+    sniff=lambda name, head: _recognised(head, _RECORD),
+    read=lambda sources, options, report: _read_records(_RECORD, sources, report),
+)
+WITH_OPS = Format(
+    name="oracle-opns",
+    kind="block",
+    doc="libCacheSim oracleGeneralOpNS",
+    sniff=lambda name, head: _recognised(head, _WITH_OPS),
+    read=lambda sources, options, report: _read_records(_WITH_OPS, sources, report),
+)

@@ -5,8 +5,8 @@ SYMBOL``; it has no clock. The lowest five bits of DSRC say what was done: 2 loa
 second is ``comm pid/tid [cpu] time: event: address [data source] weight ip ...``, of events mem-loads and mem-stores.
 Both are samples, not every access; an address of 0 was not known. Weights are cycles. Physical addresses and page
 sizes are not kept. Source: Linux, tools/perf/builtin-mem.c (dump_raw_samples), builtin-script.c (process_event),
-include/uapi/linux/perf_event.h (union perf_mem_data_src). No recording was at hand: checked against lines written by
-hand only.
+include/uapi/linux/perf_event.h (union perf_mem_data_src). Checked against the documented layout only, not a
+recording.
 """
 
 import re
@@ -43,12 +43,16 @@ _DONE = {1: "n/a", 2: "load", 4: "store", 8: "prefetch", 16: "fetch"}
 _OPS = {"load": Op.LOAD, "store": Op.STORE, "fetch": Op.FETCH}
 
 _SCRIPT = re.compile(r"\s\d+\.\d{6,9}: .*mem-(loads|stores)\S*: +[0-9a-f]+ +\S")
+_SHAPES = (  # what stands before the time: pid/tid or tid, with or without the core
+    ("{pid:u32}/{cpu:u32} [{core:u32}]", re.compile(rb" \d+/\d+ +\[\d+\] +\d+\.\d+: ")),
+    ("{pid:u32}/{cpu:u32}", re.compile(rb" \d+/\d+ +\d+\.\d+: ")),
+    ("{cpu:u32} [{core:u32}]", re.compile(rb" \d+ +\[\d+\] +\d+\.\d+: ")),
+    ("{cpu:u32}", re.compile(rb" \d+ +\d+\.\d+: ")),
+)
 _SAMPLES = tuple(
-    f"{{*}} {who}{core} {{time:t9}}: {{*}}{event}{{*}}: {{address:x}} {source}{{weight:u32}}{{?}} {{ip:x}}{{*}}"
+    f"{{time:t9}}: {{*}}{event}{{*}}: {{address:x}} {source}{{weight:u32}}{{?}} {{ip:x}}{{*}}"
     for source in ("", "{dsrc:x} |{*} ")
     for event in ("mem-loads", "mem-stores")
-    for who in ("{pid:u32}/{cpu:u32}", "{cpu:u32}")
-    for core in (" [{core:u32}]", "")
 )
 _OTHER = {"#{*}": "comments", "{*} {time:t9}: {*}": "events other than mem-loads and mem-stores, or without a weight"}
 
@@ -112,9 +116,12 @@ def _read_raw(source: Input, columns: Sequence[str], report: Report) -> Iterator
 
 
 def _read_script(source: Input, report: Report) -> Iterator[pl.DataFrame]:
+    head = source.head()
+    shapes = sorted(_SHAPES, key=lambda shape: not shape[1].search(head))  # first what the file has: half of the time
+    records = [f"{{*}} {shape} {sample}" for shape, _ in shapes for sample in _SAMPLES]
     with source.open() as stream:
-        for found in Templates(_SAMPLES, _OTHER).read(stream, source.name, report):
-            store = found.which // 4 % 2
+        for found in Templates(records, _OTHER).read(stream, source.name, report):
+            store = found.which % 2
             done = store.astype(np.int64), ["load", "store"]
             yield _samples(found, found.signed("time"), done, source, report)
 

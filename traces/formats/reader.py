@@ -53,7 +53,7 @@ class Options:
     """What the user declared about the source; `Format.declares` says to which formats it means something."""
 
     action: Action = Action.ISSUE  # blktrace, blkparse
-    columns: str = ""  # delimited: a column mapping, see there; kvm: where the ECAM window is
+    columns: str = ""  # delimited: the column mapping; kvm: where the ECAM window is; nvme-tsv: bytes of a block
 
 
 _CUT = 500  # characters of a refused row that are kept

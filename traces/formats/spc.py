@@ -9,7 +9,7 @@ revision 1.0.1; the specification leaves the block's size to the ASU, UMass' tra
 import re
 
 from traces.block import Op
-from traces.formats.delimited import Amount, Clock, Layout, reader_of
+from traces.formats.layout import Amount, Clock, Layout, reader_of
 from traces.formats.reader import Format
 from traces.formats.text import first_lines, is_text
 

@@ -12,8 +12,8 @@ import numpy as np
 import polars as pl
 
 from traces.block import Op
-from traces.formats.delimited import Amount, Clock, Layout, read_layout
 from traces.formats.inputs import Input
+from traces.formats.layout import Amount, Clock, Layout, read_layout
 from traces.formats.reader import Format, Options, Report
 
 LAYOUT = Layout(

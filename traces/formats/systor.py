@@ -7,7 +7,7 @@ Enterprise Virtual Desktop Infrastructure", SYSTOR 2017.
 """
 
 from traces.block import Op
-from traces.formats.delimited import Amount, Clock, Layout, reader_of
+from traces.formats.layout import Amount, Clock, Layout, reader_of
 from traces.formats.reader import Format
 from traces.formats.text import first_lines, is_text
 

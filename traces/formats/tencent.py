@@ -13,8 +13,8 @@ from dataclasses import replace
 import polars as pl
 
 from traces.block import Op
-from traces.formats.delimited import Amount, Clock, Layout, read_layout
 from traces.formats.inputs import Input
+from traces.formats.layout import Amount, Clock, Layout, read_layout
 from traces.formats.reader import Format, Options, Report
 
 LAYOUT = Layout(
@@ -38,9 +38,10 @@ def _sectors_suspected(batches: Iterator[pl.DataFrame], report: Report) -> Itera
     """The same batches; a note where the sectors look like bytes."""
     rows, even = 0, True
     for batch in batches:
-        offset = batch["offset"].filter(batch["offset"] > 0)
-        rows += len(offset)
-        even = even and bool((offset % _TOO_EVEN == 0).all())
+        if even:
+            offset = batch["offset"].filter(batch["offset"] > 0)
+            rows += len(offset)
+            even = bool((offset % _TOO_EVEN == 0).all())
         yield batch
     if even and rows >= _ENOUGH:
         report.note("suspect: every sector number is a multiple of 512, as if offsets were bytes (tencent-bytes)", rows)
@@ -52,9 +53,10 @@ def _bytes_suspected(batches: Iterator[pl.DataFrame], report: Report) -> Iterato
     for batch in batches:
         odd = int((batch["offset"] % 512 != 0).sum())
         report.note("suspect: offsets that are no whole sectors, as if they were sector numbers (tencent)", odd)
-        length = batch["length"].filter(batch["length"] > 0)
-        rows += len(length)
-        even = even and bool((length % _TOO_EVEN == 0).all())
+        if even:
+            length = batch["length"].filter(batch["length"] > 0)
+            rows += len(length)
+            even = bool((length % _TOO_EVEN == 0).all())
         yield batch
     if even and rows >= _ENOUGH:
         report.note("suspect: every size is a multiple of 512 sectors, as if sizes were bytes", rows)

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import polars as pl
 
 from traces.errors import TraceError
-from traces.formats.delimited import Amount, Clock, Layout, read_layout
 from traces.formats.inputs import Input
+from traces.formats.layout import Amount, Clock, Layout, read_layout
 from traces.formats.reader import Format, Options, Report
 from traces.formats.text import first_lines, is_text
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from traces.block import Op
 from traces.errors import TraceError
-from traces.formats.delimited import Amount, Clock, Layout, read_layout
 from traces.formats.inputs import Input
+from traces.formats.layout import Amount, Clock, Layout, read_layout
 from traces.formats.reader import ROWS, Format, Options, Records, Report
 from traces.formats.text import is_text
 from traces.table import schema_of

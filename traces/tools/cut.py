@@ -12,6 +12,7 @@ from traces.config import Nanoseconds
 from traces.errors import ConfigError, nearest
 from traces.made import Ingested
 from traces.progress import Progress, nobody
+from traces.requests import KINDS
 from traces.store import Store
 from traces.tools.derive import Parent, Wanted, derive, parent, reading
 
@@ -27,7 +28,11 @@ class Cut:
     skip: Annotated[int, Field(ge=0, description="records to leave out at the beginning")] = 0
     take: Annotated[int | None, Field(ge=1, description="records to take after those, before other cuts")] = None
     volumes: Annotated[
-        tuple[str, ...], Field(description="names of the volumes to take (memory: address spaces); none: all")
+        tuple[str, ...],
+        Field(
+            description="names of the volumes to take (memory: address spaces; messages: producers; config, dma: "
+            "devices); none: all"
+        ),
     ] = ()
 
     def __post_init__(self) -> None:
@@ -46,10 +51,10 @@ def cut(
 ) -> Ingested:
     """Keep a part of a trace as a trace of its own; see `traces.tools.derive.derive`."""
     whole = parent(store, trace, "cut")
-    numbers = _numbers(whole, config)
+    chosen = _chosen(whole, config)
 
     def batches(columns: Iterable[str] | None, tell: Callable[[int], None]) -> Iterator[pl.DataFrame]:
-        return _part(whole, config, numbers, columns, tell)
+        return _part(whole, config, chosen, columns, tell)
 
     wanted = Wanted(
         tool="cut",
@@ -57,24 +62,40 @@ def cut(
         config=config,
         clock=whole.info.clock,
         batches=batches,
-        volumes=whole.volumes,
+        volumes=whole.volumes if whole.place else None,
         module=__name__,
         origins=reading(whole.info),
     )
     return derive(wanted, name, replace=replace, progress=progress)
 
 
-def _numbers(whole: Parent, config: Cut) -> list[int]:
-    """The volumes to take; no number means all of them."""
+def _chosen(whole: Parent, config: Cut) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """What takes the rows of the volumes."""
     names = whole.volumes
     for each in config.volumes:
         if each not in names:
             raise ConfigError(f"volumes: '{whole.name}' has no volume '{each}'{nearest(each, names[:1000])}")
-    return [number for number, each in enumerate(names) if each in config.volumes]
+    if not config.volumes:
+        return lambda batch: batch
+    kind = KINDS[whole.kind]
+    if kind.key is None:
+        numbers = [number for number, each in enumerate(names) if each in config.volumes]
+        return lambda batch: batch.filter(pl.col(str(kind.place)).is_in(numbers))
+    key = kind.key.alias("key")
+
+    def named(batch: pl.DataFrame) -> pl.DataFrame:
+        keys = batch.with_columns(key)["key"]
+        return batch.filter(keys.is_in([each for each in keys.unique() if kind.name(each) in config.volumes]))
+
+    return named
 
 
 def _part(
-    whole: Parent, config: Cut, numbers: list[int], columns: Iterable[str] | None, tell: Callable[[int], None]
+    whole: Parent,
+    config: Cut,
+    chosen: Callable[[pl.DataFrame], pl.DataFrame],
+    columns: Iterable[str] | None,
+    tell: Callable[[int], None],
 ) -> Iterator[pl.DataFrame]:
     last = whole.info.rows if config.take is None else config.skip + config.take
     seen = 0
@@ -84,7 +105,6 @@ def _part(
         time = part["time"].to_numpy()
         low = int(np.searchsorted(time, np.uint64(config.since), "left"))
         high = time.size if config.until is None else int(np.searchsorted(time, np.uint64(config.until), "left"))
-        part = part[low:high]
-        yield part.filter(pl.col(whole.place).is_in(numbers)) if config.volumes else part
+        yield chosen(part[low:high])
         if seen >= last or high < time.size:
             return

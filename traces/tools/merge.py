@@ -6,7 +6,10 @@ clock, or by letting all of them begin at once.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replaced
 from enum import IntEnum
+from functools import partial
+from itertools import accumulate, zip_longest
 from typing import Annotated
 
 import numpy as np
@@ -52,7 +55,7 @@ class Merge:
         ByName[Names],
         Field(
             description="apart: every volume is called TRACE:VOLUME and stays one of its own; shared: volumes of one "
-            "name are one volume, as of a disk that was recorded in parts"
+            "name are one volume, as of a disk that was recorded in parts (config, dma and text traces: always)"
         ),
     ] = Names.APART
 
@@ -71,23 +74,33 @@ def merge(
     Records of one time stand in the order of the traces. ConfigError where fewer than two traces or one of them twice
     is named; TraceError where their clocks cannot be aligned as declared.
     """
-    parents = [parent(store, trace, "merge") for trace in traces]
+    parents = _behind([parent(store, trace, "merge") for trace in traces])
     if len({each.name for each in parents}) != len(parents) or len(parents) < 2:
         raise ConfigError("merge wants two traces or more, each of them once")
     if len({each.kind for each in parents}) > 1:
         raise TraceError(f"traces of different kinds: {', '.join(f'{each.name} ({each.kind})' for each in parents)}")
     if len({each.info.options.get(SAMPLED, {}).get("rate") for each in parents}) > 1:
         raise TraceError("traces sampled at different rates: no factor would bring the figures of all to the whole")
+    if parents[0].place is None and config.volumes == Names.APART:
+        raise ConfigError(
+            f"volumes: rows of {parents[0].kind} traces name their devices themselves, of two traces they cannot be "
+            "kept apart; merge them with volumes = shared"
+        )
     clock, origin = _clock(parents, config.align)
-    names, numbers = _volumes(parents, config.volumes)
+    names, numbers = _volumes(parents, config.volumes) if parents[0].place else (None, ())
     later = [each.info.origin - origin if config.align == Align.CLOCK else 0 for each in parents]
+    moves = [partial(_plus, offset) for offset in later]
+    changes = [[move(pl.col("time"))] for move in moves]
+    if config.volumes == Names.APART and parents[0].kind == "message":
+        for change, ring in zip(changes, _rings(parents), strict=True):
+            change.append(ring)
     rows = max(ROWS // len(parents), _ROWS_AT_LEAST)
 
     def batches(columns: Iterable[str] | None, tell: Callable[[int], None]) -> Iterator[pl.DataFrame]:
         return merged(
             [
-                _moved(each, columns, rows, tell, (offset, number))
-                for each, offset, number in zip(parents, later, numbers, strict=True)
+                _moved(each, columns, rows, tell, (change, table))
+                for each, change, table in zip_longest(parents, changes, numbers)
             ]
         )
 
@@ -99,6 +112,8 @@ def merge(
         batches=batches,
         volumes=names,
         module=__name__,
+        times=moves,
+        numbers=numbers,
         origins=lambda time: origin + time,
     )
     return derive(wanted, name, replace=replace, progress=progress)
@@ -127,15 +142,37 @@ def _volumes(parents: Sequence[Parent], how: Names) -> tuple[list[str], list[U32
     return list(numbers), tables
 
 
+def _plus(offset: int, time: pl.Expr) -> pl.Expr:
+    return time + offset
+
+
+def _behind(parents: Sequence[Parent]) -> list[Parent]:
+    """The same with their rows numbered one behind the other."""
+    bases = accumulate((each.info.rows for each in parents), initial=0)
+    return [replaced(each, base=base) for each, base in zip(parents, bases, strict=False)]
+
+
+def _rings(parents: Sequence[Parent]) -> Iterator[pl.Expr]:
+    """Rings behind those of the traces before: producers that are kept apart share none."""
+    below = 0
+    for each in parents:
+        yield (pl.col("ring") + below).cast(pl.UInt32)
+        below += 1 + max(int(str(batch["ring"].max())) for batch in each.rows(("ring",)))
+
+
 def _moved(
     each: Parent,
     columns: Iterable[str] | None,
     rows: int,
     tell: Callable[[int], None],
-    where: tuple[int, U32],
+    where: tuple[Sequence[pl.Expr], U32 | None],
 ) -> Iterator[pl.DataFrame]:
     """A trace's rows with the times and volumes of the whole."""
-    later, numbers = where
+    changes, numbers = where
     for batch in each.rows(columns, rows, tell):
-        place = pl.lit(pl.Series(each.place, numbers[batch[each.place].to_numpy()]))
-        yield batch.with_columns(pl.col("time") + later, place)
+        place = each.place
+        if place is None or numbers is None:
+            yield batch.with_columns(changes)
+        else:
+            volumes = pl.lit(pl.Series(place, numbers[batch[place].to_numpy()]))
+            yield batch.with_columns(*(changes if columns is None else changes[:1]), volumes)

@@ -56,11 +56,13 @@ def rescale(
     if whole.info.span * factor > _LAST:
         raise TraceError(f"'{trace}' lasts {whole.info.span} ns: {factor} times that is more than {_LAST} ns")
     above, below = pl.lit(factor.numerator, pl.UInt64), pl.lit(factor.denominator, pl.UInt64)
-    time = pl.col("time")
+
+    def scaled(time: pl.Expr) -> pl.Expr:
+        return time // below * above + time % below * above // below
 
     def batches(columns: Iterable[str] | None, tell: Callable[[int], None]) -> Iterator[pl.DataFrame]:
         for batch in whole.rows(columns, progress=tell):
-            yield batch.with_columns(time // below * above + time % below * above // below)
+            yield batch.with_columns(scaled(pl.col("time")))
 
     wanted = Wanted(
         tool="rescale",
@@ -69,7 +71,9 @@ def rescale(
         # what is left of a clock when it runs at another speed; an order stays one
         clock="ordinal" if whole.info.clock == "ordinal" else "relative",
         batches=batches,
-        volumes=whole.volumes,
+        volumes=whole.volumes if whole.place else None,
         module=__name__,
+        times=(scaled,),
+        same_rows=True,
     )
     return derive(wanted, name, replace=replace, progress=progress)

@@ -6,18 +6,20 @@ MRC Construction with SHARDS, FAST 2015). Counts are to be multiplied with the f
 time between requests is not preserved.
 
 A request becomes its sampled parts: it is cut at the bounds of places. Flushes and zone management have no place and
-are all kept; so a sample of less than all has too many of them.
+are all kept; so a sample of less than all has too many of them. An access to memory is a request of its bytes, of one
+where their number is not told. What a monitor counted in a region is not to be cut: such rows must lie in one place.
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import polars as pl
 import xxhash
 from pydantic import Field
 
+from traces import memory
 from traces.block import Op
 from traces.config import Bytes
 from traces.errors import ConfigError, TraceError
@@ -32,7 +34,8 @@ from traces.workloads.draws import SHARE, chance, draw
 _PLACES = 1 << 24  # of one request; more (a discard of a whole disk) take long and make long traces
 _PARTS = 1 << 21  # rows of a batch
 _ROWS = 1 << 18  # rows read at once
-_COLUMNS = ("time", "op", "volume", "address", "length")
+_SIZE = {"block": "length", "memory": "size"}  # kind -> the column that tells how many bytes
+_GAPS = "gaps, which count from accesses that may not be sampled"
 _CUT, _LEFT = "requests cut to their sampled parts", "requests that were not sampled"
 
 
@@ -95,7 +98,7 @@ def sample(
     ConfigError where the trace, or one it descends from, was sampled with the same seed: the same places would be
     chosen again. TraceError where a request covers more than 2**24 places.
     """
-    whole = parent(store, trace, "sample", ("block",))
+    whole = parent(store, trace, "sample", tuple(_SIZE))
     before = whole.info.options.get(SAMPLED, {"rate": 1.0, "seeds": []})
     if config.seed in before["seeds"]:
         raise ConfigError(f"seed: '{whole.name}' was sampled with seed {config.seed} already; take another")
@@ -106,7 +109,8 @@ def sample(
     rule = _Rule(keys, config.share, config.grain)
 
     def batches(columns: Iterable[str] | None, tell: Callable[[int], None]) -> Iterator[pl.DataFrame]:
-        return _sampled(whole, rule, _COLUMNS if columns is not None else None, tell, notes)
+        least = ("time", "op", whole.place, "address", _SIZE[whole.kind]) if columns is not None else None
+        return _sampled(whole, rule, least, tell, notes)
 
     wanted = Wanted(
         tool="sample",
@@ -126,16 +130,20 @@ def sample(
 def _sampled(
     whole: Parent,
     rule: _Rule,
-    columns: Iterable[str] | None,
+    columns: Iterable[Any] | None,
     tell: Callable[[int], None],
     notes: dict[str, int],
 ) -> Iterator[pl.DataFrame]:
+    size = _SIZE[whole.kind]
+    # an access always has a place, whatever it does
+    op = pl.col("op") if whole.kind == "block" else pl.lit(0, pl.UInt8).alias("op")
     for batch in whole.rows(columns, _ROWS, tell):
-        requests = arrays(_Taken, batch.select("op", "volume", "address", "length"))
+        taken = batch.select(op, pl.col(str(whole.place)).alias("volume"), "address", pl.col(size).alias("length"))
+        requests = arrays(_Taken, taken)
         count = np.empty(batch.height, np.int64)
         if (row := _count(requests, rule, count)) >= 0:
             raise TraceError(
-                f"block.length: a request of {requests.length[row]} bytes covers more than {_PLACES} places of "
+                f"{whole.kind}.{size}: a request of {requests.length[row]} bytes covers more than {_PLACES} places of "
                 f"{rule.grain} bytes; raise grain"
             )
         ends = np.cumsum(count)
@@ -148,8 +156,23 @@ def _sampled(
             whole_ones = _fill(requests, rule, begin, end, parts)
             _add(notes, _LEFT, int(np.count_nonzero(count[begin:end] == 0)))
             _add(notes, _CUT, int(np.count_nonzero(count[begin:end])) - whole_ones)
-            yield batch[parts.row].with_columns(pl.Series("address", parts.address), pl.Series("length", parts.length))
+            made = batch[parts.row]
+            if whole.kind == "memory":
+                _check(made, parts, notes, rule)
+            yield made.with_columns(pl.Series("address", parts.address), pl.Series(size, parts.length))
             begin = end
+
+
+def _check(made: pl.DataFrame, parts: _Parts, notes: dict[str, int], rule: _Rule) -> None:
+    """TraceError where what a monitor counted would be cut; a note of gaps."""
+    torn = (made["op"] == int(memory.Op.SAMPLED)) & (made["size"] != pl.Series(parts.length))
+    if torn.any():
+        raise TraceError(
+            f"memory.accesses: a monitor counted accesses in a region of {made['size'].filter(torn)[0]} bytes, which "
+            f"share of them came to a place of {rule.grain} bytes is not told; raise grain"
+        )
+    if "gap" in made.columns and rule.share < SHARE:
+        _add(notes, _GAPS, int((made["gap"] != 0).sum()))
 
 
 def _add(notes: dict[str, int], sentence: str, count: int) -> None:

@@ -14,11 +14,26 @@ from traces.made import Ingested
 from traces.making import kept, write
 from traces.progress import Progress, nobody
 from traces.store import Store
-from traces.workloads import phases
+from traces.workloads import dma_churn, messages, pci_scan, phases, text_patches
+from traces.workloads.memory import phased, pointer_chase, stencil, streaming, zipf_pages
 from traces.workloads.parts import PARTS
 from traces.workloads.workload import Workload
 
-WORKLOADS: dict[str, Workload[Any]] = PARTS | {phases.WORKLOAD.name: phases.WORKLOAD}
+# beside the parts of a schedule of block workloads
+_LIST: tuple[Workload[Any], ...] = (
+    phases.WORKLOAD,
+    pointer_chase.WORKLOAD,
+    streaming.WORKLOAD,
+    stencil.WORKLOAD,
+    zipf_pages.WORKLOAD,
+    phased.WORKLOAD,
+    messages.WORKLOAD,
+    pci_scan.WORKLOAD,
+    text_patches.WORKLOAD,
+    dma_churn.WORKLOAD,
+)
+
+WORKLOADS: dict[str, Workload[Any]] = PARTS | {each.name: each for each in _LIST}
 
 
 def make(

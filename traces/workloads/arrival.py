@@ -16,11 +16,13 @@ intervals of less than ``grain`` are not halved; requests lie in them independen
 
 import math
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from traces.config import ByName, Nanoseconds
 from traces.kernel import kernel
 from traces.table import F64, U64
 from traces.workloads.draws import SHARE, chance, draw, exp, ln, unit
@@ -33,6 +35,26 @@ class Arrival(IntEnum):
     POISSON = 1
     ON_OFF = 2
     B_MODEL = 3
+
+
+# What a generator's configuration says of it, in the same words whatever it is that arrives.
+AsArrival = Annotated[
+    ByName[Arrival],
+    Field(
+        description="fixed: equal gaps between requests; poisson: independent, exponentially distributed gaps; "
+        "on-off: bursts of one time scale; b-model: bursts on all time scales (self-similar)"
+    ),
+]
+Burst = Annotated[
+    Nanoseconds, Field(ge=1000, le=86400 * 10**9, description="on-off: how long a burst lasts on average")
+]
+Busy = Annotated[
+    float, Field(ge=0.01, le=0.99, description="on-off: share of the time that is burst; the rest is silence")
+]
+Bias = Annotated[
+    float, Field(ge=0.5, le=0.95, description="b-model: share of an interval's requests in one half of it")
+]
+Grain = Annotated[Nanoseconds, Field(ge=1, description="b-model: within intervals of this length requests come evenly")]
 
 
 _CLOCK = np.dtype(

@@ -14,12 +14,23 @@ import polars as pl
 from pydantic import Field
 
 from traces.block import Flag, Op
-from traces.config import ByName, Bytes, Nanoseconds, to_json
+from traces.config import Bytes, to_json
 from traces.kernel import kernel
 from traces.kinds import ROWS
 from traces.label import Category, Span
 from traces.table import U8, U16, U32, U64
-from traces.workloads.arrival import Arrival, Bursts, Process, arrive, new_process
+from traces.workloads.arrival import (
+    Arrival,
+    AsArrival,
+    Bias,
+    Burst,
+    Bursts,
+    Busy,
+    Grain,
+    Process,
+    arrive,
+    new_process,
+)
 from traces.workloads.draws import SHARE, Shuffle, below, chance, draw, draws, new_shuffle, shuffled
 
 A = TypeVar("A", bound="Asked")
@@ -43,25 +54,11 @@ class Shared:
     ] = 4096
     reads: Annotated[float, Field(ge=0, le=1, description="share of the requests that read; the others write")] = 0.0
     rate: Annotated[float, Field(gt=0, le=1e9, description="requests per second, over all volumes, on average")] = 1e4
-    arrival: Annotated[
-        ByName[Arrival],
-        Field(
-            description="fixed: equal gaps between requests; poisson: independent, exponentially distributed gaps; "
-            "on-off: bursts of one time scale; b-model: bursts on all time scales (self-similar)"
-        ),
-    ] = Arrival.POISSON
-    burst: Annotated[
-        Nanoseconds, Field(ge=1000, le=86400 * 10**9, description="on-off: how long a burst lasts on average")
-    ] = 10**9
-    busy: Annotated[
-        float, Field(ge=0.01, le=0.99, description="on-off: share of the time that is burst; the rest is silence")
-    ] = 0.1
-    bias: Annotated[
-        float, Field(ge=0.5, le=0.95, description="b-model: share of an interval's requests in one half of it")
-    ] = 0.7
-    grain: Annotated[
-        Nanoseconds, Field(ge=1, description="b-model: within intervals of this length requests come evenly")
-    ] = 10**6
+    arrival: AsArrival = Arrival.POISSON
+    burst: Burst = 10**9
+    busy: Busy = 0.1
+    bias: Bias = 0.7
+    grain: Grain = 10**6
     seed: Annotated[int, Field(ge=0, lt=1 << 63, description="the same seed and configuration give the same trace")] = 0
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from tests.accesses import columns, one
 from tests.damage import damaged, read, survives
 from traces.formats import champsim
-from traces.formats.champsim import CLOUDSUITE, FORMAT
+from traces.formats.champsim import CLOUDSUITE, FORMAT, LOAD_TYPE
 from traces.formats.reader import Format
 from traces.memory import Op
 
@@ -46,6 +46,14 @@ def test_cloudsuite__has_address_spaces(tmp_path: Path) -> None:
         (Op.FETCH, 0x14, 1),
     ]
     assert report.volumes == {"program.txt: address space 7": 0, "program.txt: address space 3": 1}
+
+
+def test_load_types__change_nothing_but_the_size(tmp_path: Path) -> None:
+    instructions = [plain(0x400000, dst=(0x9000, 0), src=(0, 0x8000, 0, 0x8008)), plain(0x400004)]
+    want, _ = one(FORMAT, tmp_path, b"".join(instructions))
+    rows, report = one(LOAD_TYPE, tmp_path, b"".join(each + b"\x03" + b"\xff" * 7 for each in instructions))
+    assert rows.equals(want)
+    assert report.refused == 0
 
 
 def test_two_files__keep_their_address_spaces(tmp_path: Path) -> None:

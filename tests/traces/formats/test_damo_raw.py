@@ -117,3 +117,62 @@ def test_chunks__change_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 @given(data=damaged(TEXT.encode() * 2))
 def test_damage__is_survived(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     survives(FORMAT, tmp_path_factory.mktemp("trace") / "x", data)
+
+
+HEADS = (
+    "base_time_absolute: 8 m 59.809 s",
+    "base_time_absolute: 1 h 2 m 3.5 s",
+    "base_time_absolute:",
+    "monitoring_end: 104.599 ms",
+    "monitoring_end: 1.5 m",
+    "monitoring_end: 1,204 us",
+    "monitoring_end: 1 d 2 h 3 m 4.5 s",
+    "monitoring_end: 7 x",
+    "target_id: 7",
+    "target_id: 8",
+    "nr_regions: 0",
+    "nr_regions: 2",
+    "1000-3000 ( 8 KiB) 2 0",
+    "5000-4000 ( 4 KiB) 2 0",
+)
+
+
+def slowly(lines: list[str]) -> tuple[list[tuple[int, str]], int, list[int]]:
+    """Time and target of each region, snapshots that state another number of regions, refused lines."""
+    base = end = stated = seen = wrong = 0
+    target, rows, refused = "", list[tuple[int, str]](), list[int]()
+    for number, line in enumerate(lines, 1):
+        word, _, rest = line.partition(":")
+        if word in ("monitoring_end", "target_id"):
+            wrong += stated != seen
+            stated = seen = 0
+        if word in ("monitoring_end", "base_time_absolute"):
+            time = nanoseconds(rest)
+            refused += [number] if time is None else []
+            base, end = (time or 0, end) if word == "base_time_absolute" else (base, time or 0)
+        elif word == "target_id":
+            target = f"target {rest.strip()}"
+        elif word == "nr_regions":
+            stated = int(rest)
+        else:
+            seen += 1
+            if line.startswith("5000"):
+                refused.append(number)
+            else:
+                rows.append((base + end, target or "program.txt"))
+    return rows, wrong + (stated != seen), refused
+
+
+@settings(max_examples=150)
+@given(lines=st.lists(st.sampled_from(HEADS), max_size=40), chunk=st.sampled_from([1 << 22, 150]))
+def test_headers__hold_for_the_regions_after_them(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], chunk: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_template, "_CHUNK", chunk)
+        rows, report = one(FORMAT, tmp_path_factory.mktemp("x"), "".join(f"{line}\n" for line in lines))
+    want, wrong, refused = slowly(lines)
+    names = {number: name for name, number in report.volumes.items()}
+    assert [(time, names[space]) for time, space in rows.select("time", "space").rows()] == want
+    assert report.notes.get("snapshots that do not have the regions they state", 0) == wrong
+    assert sorted(report.take_refused()["line"].to_list()) == refused

@@ -7,9 +7,11 @@ from typing import Any
 import polars as pl
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.accesses import columns, facts, ops
 from tests.damage import damaged, read, survives
+from traces.errors import TraceError
 from traces.formats import drmemtrace
 from traces.formats.drmemtrace import FORMAT
 from traces.formats.inputs import inputs
@@ -207,3 +209,53 @@ def test_sniff() -> None:
 @given(data=damaged(thread() * 3 + entry(17, 3, 0x020301) + END))
 def test_damage__is_survived(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     survives(FORMAT, tmp_path_factory.mktemp("trace") / "x", data)
+
+
+def narrow(kind: int, size: int, address: int) -> bytes:
+    return struct.pack("<HHI", kind, size, address)
+
+
+def narrow_thread(tid: int, times: Sequence[int]) -> bytes:
+    head = narrow(25, 0, 7) + narrow(22, 4, tid) + narrow(24, 4, 5)
+    rows = (narrow(28, 2, each % (1 << 32)) + narrow(10, 3, 0x1000) + narrow(0, 4, 0xFFFFFFF0) for each in times)
+    return head + b"".join(rows) + narrow(17, 2, 0x0201) + narrow(26, 0, 0)
+
+
+def test_32_bit_entries__are_known_by_their_second(tmp_path: Path) -> None:
+    data = narrow_thread(7, [1000, 1010]) + narrow(17, 5, 0) + b"\0" * 3
+    assert FORMAT.sniff("x", data) == "entries of 8 bytes after the header of drmemtrace version 7"
+    rows, report = one(tmp_path, data)
+    assert rows.select("time", "op", "cpu", "address", "size", "ip").rows() == [
+        (1_000_000, Op.FETCH, 7, 0x1000, 3, 0x1000),
+        (1_000_000, Op.LOAD, 7, 0xFFFFFFF0, 4, 0x1000),
+        (1_010_000, Op.FETCH, 7, 0x1000, 3, 0x1000),
+        (1_010_000, Op.LOAD, 7, 0xFFFFFFF0, 4, 0x1000),
+        (1_010_000, Op.FETCH, 7, 0x1003, 1, 0x1003),
+        (1_010_000, Op.FETCH, 7, 0x1004, 2, 0x1004),
+    ]
+    assert report.clock == "relative"
+    assert report.take_refused()["text"].to_list() == [narrow(17, 5, 0).hex(), "000000"]
+
+
+@settings(max_examples=60)
+@given(start=st.integers(1, (1 << 32) - 1), steps=st.lists(st.integers(-1000, (1 << 31) - 1), max_size=30))
+def test_32_bit_times__are_followed_round_their_end(
+    tmp_path_factory: pytest.TempPathFactory, start: int, steps: list[int]
+) -> None:
+    times = [start]
+    for step in steps:
+        times.append(max(times[-1] + step, 1))
+    whole = narrow_thread(7, times)
+    with pytest.MonkeyPatch.context() as patch:
+        for most in (1 << 13, 7):
+            patch.setattr(drmemtrace, "ROWS", most)
+            patch.setattr(drmemtrace, "_MINIMUM", most)
+            rows, _ = one(tmp_path_factory.mktemp("x"), whole)
+            assert (rows["time"] // 1000).to_list()[: 2 * len(times) : 2] == times
+
+
+def test_32_bit_and_64_bit_programs__are_not_one_trace(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(narrow_thread(1, [5]))
+    (tmp_path / "b").write_bytes(thread() + END)
+    with pytest.raises(TraceError, match="ingest them apart"):
+        of(tmp_path / "a", tmp_path / "b")

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from tests.damage import damaged, read, survives
 from traces.block import Flag, Op
+from traces.errors import TraceError
 from traces.formats import nvme_tsv, text
+from traces.formats.inputs import Input
 from traces.formats.nvme_tsv import FORMAT
-from traces.formats.reader import Report
+from traces.formats.reader import Options, Report
 
 pytestmark = pytest.mark.kernels
 
@@ -39,6 +41,29 @@ def trace(tmp_path: Path, lines: str) -> tuple[pl.DataFrame, Report]:
     path = tmp_path / "run.tsv"
     path.write_text(lines)
     return read(FORMAT, [path])
+
+
+def declared(tmp_path: Path, columns: str) -> tuple[pl.DataFrame, Report]:
+    path, report = tmp_path / "run.tsv", Report()
+    path.write_text(PLAIN)
+    return pl.concat(FORMAT.read([Input(path, str(path))], Options(columns=columns), report)), report
+
+
+def test_logical_blocks__have_the_size_that_is_declared(tmp_path: Path) -> None:
+    want, _ = trace(tmp_path, PLAIN)
+    for columns, block in (("block=512", 512), ("block=4KiB", 4096), (" block=16MiB ", 1 << 24)):
+        rows, report = declared(tmp_path, columns)
+        assert rows["offset"].to_list() == [each // 4096 * block for each in want["offset"]]
+        assert rows["length"].to_list() == [each // 4096 * block for each in want["length"]]
+        assert report.notes[f"commands whose blocks are declared to have {block} bytes"] == 5
+
+
+@pytest.mark.parametrize(
+    "columns", ["512", "block=", "block=500", "block=256", "block=32MiB", "block=x", "block=512,a=1"]
+)
+def test_a_logical_block_that_is_none__is_an_error(tmp_path: Path, columns: str) -> None:
+    with pytest.raises(TraceError, match="--columns"):
+        declared(tmp_path, columns)
 
 
 def test_commands__of_one_volume(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from tests.damage import damaged, read, survives
 from traces.block import Op
 from traces.formats import oracle
 from traces.formats.inputs import inputs
-from traces.formats.oracle import FORMAT
+from traces.formats.oracle import FORMAT, WITH_OPS
 
 pytestmark = pytest.mark.kernels
 
@@ -106,3 +106,42 @@ def test_damage__is_survived(tmp_path_factory: pytest.TempPathFactory, data: byt
     done = survives(FORMAT, tmp_path_factory.mktemp("trace") / "x", data)
     if done is not None:
         assert done[0].height + done[1].refused == -(-len(data) // 24)
+
+
+def with_ops(ids: list[int], ops: list[int]) -> bytes:
+    """The same with operations, each in a namespace of its own."""
+    plain = trace(ids)
+    records = [plain[i : i + 24] for i in range(0, len(plain), 24)]
+    return b"".join(
+        each[:16] + struct.pack("<BH", op, 100 + i) + each[16:]
+        for i, (each, op) in enumerate(zip(records, ops, strict=True))
+    )
+
+
+def test_operations_and_namespaces__where_there_are_any(tmp_path: Path) -> None:
+    path = tmp_path / "x.bin"
+    path.write_bytes(with_ops([1, 7, 1, 3], [1, 3, 9, 200]) + b"\0" * 5)
+    rows, report = read(WITH_OPS, [path])
+    assert rows.select("time", "op", "offset", "length", "stream", "raw").rows() == [
+        (100 * 10**9, Op.READ, 512, 1024, 100, "get"),
+        (101 * 10**9, Op.WRITE, 7 * 512, 4096, 101, "set"),
+        (102 * 10**9, Op.DISCARD, 512, 1024, 102, "delete"),
+        (103 * 10**9, Op.UNKNOWN, 3 * 512, 2048, 103, "200"),
+    ]
+    assert report.first.startswith("line 108: cut short: 5 of a record's 27 bytes")
+    assert "next accesses that lie in the past" not in report.notes
+
+
+def test_sniff__tells_the_two_layouts_apart() -> None:
+    data = with_ops(IDS, [1] * len(IDS))
+    assert WITH_OPS.sniff("x", data) == (
+        "records of 27 bytes in time order of which 5 name the object's next record rightly"
+    )
+    assert FORMAT.sniff("x", data) is None
+    assert WITH_OPS.sniff("x", trace(IDS)) is None
+
+
+@settings(max_examples=100)
+@given(data=damaged(with_ops(IDS, list(range(len(IDS))))))
+def test_damage_of_records_with_operations__is_survived(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    survives(WITH_OPS, tmp_path_factory.mktemp("trace") / "x", data)

@@ -80,6 +80,11 @@ def test_recordings__are_claimed_by_their_own_format(shared: Path, folder: str) 
             assert not set(claims) & set(OURS.values()), path
 
 
+def test_our_own_capture__is_claimed_by_its_own_format() -> None:
+    stream = inputs(Path(__file__).parents[2] / "golden" / "channel.agent")[0]
+    assert [name for name, each in FORMATS.items() if each.sniff(stream.name, stream.head())] == ["agent"]
+
+
 @settings(max_examples=300)
 @given(st.binary(max_size=3000) | st.text(max_size=1000).map(str.encode))
 def test_nonsense__is_nothing(data: bytes) -> None:

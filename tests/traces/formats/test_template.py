@@ -2,9 +2,10 @@ import io
 from decimal import Decimal
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.reference.template import fit as reference
 from traces.formats import _template
 from traces.formats._template import Templates
 from traces.formats.reader import Report
@@ -126,3 +127,45 @@ def test_chunks__change_nothing(text: str, size: int) -> None:
     assert have == want
     assert again.take_refused().rows() == report.take_refused().rows()
     assert again.notes == report.notes
+
+
+PIECES = ["{*}", "{a:u}", "{b:x8}", "{c:t3}", "{v:w}", "{w:w}", "{s:s}", "{?}", " ", "~", ":", "R", "Re", "W", "[", "]"]
+TOKENS = ["7", "42", "0x1f", "300", "1.5", "-2", "R", "Re", "W", ":", "[", "]", " ", "  ", "\t", "ab", "f", "."]
+BEGINS = st.lists(st.sampled_from(PIECES), max_size=7).map("".join)
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[str]:
+    """Templates, many of which begin alike."""
+    begins = draw(st.lists(BEGINS, min_size=1, max_size=3))
+    begins += [draw(st.sampled_from(begins)) + draw(BEGINS)]
+    ends = draw(st.lists(BEGINS.filter(bool), min_size=1, max_size=7))
+    return [draw(st.sampled_from(begins)) + end for end in ends]
+
+
+@settings(max_examples=1500)
+@given(alike(), st.lists(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=14).map("".join), max_size=6))
+@example(
+    ["{*} {c:t3}: R{a:u}", "{*} {c:t3}: W", "{*} {c:t3}: {v:w} {*}"], ["x   1.5: W", "x 1.5: R 2.5: W", "x  1.5: "]
+)
+@example(["{*}{a:u}:R", "{*}{a:u}:W", "{*}{a:u}:{v:w}"], ["7:42:W", "42:ab", "7:Re:42:R"])
+def test_templates__are_as_if_tried_one_by_one(templates: list[str], lines: list[str]) -> None:
+    lines = [line for line in lines if line.strip(" \t")]
+    made, report, have = Templates(templates), Report(), dict[int, object]()
+    for found in made.read(io.BytesIO("".join(f"{line}\n" for line in lines).encode()), "x", report):
+        words = {name: found.words(name) for name in ("v", "w") if name in made.slots}
+        for row in range(found.count):
+            which = int(found.which[row])
+            values = {
+                name: words[name][1][words[name][0][row]] if name in words else int(found.signed(name)[row])
+                for name in made.slots
+                if f"{{{name}:" in templates[which]
+            }
+            have[found.number(row)] = (which, values)
+            elsewhere = [name for name in made.slots if name not in values]
+            assert not any(found.signed(name)[row] for name in elsewhere)
+            for name in words.keys() & values.keys():
+                data, begin, end = found.span(name)
+                assert not values[name] or bytes(data[begin[row] : end[row]]).decode() == values[name]
+    have |= {line: reason for _, line, reason, _ in report.take_refused().rows()}
+    assert have == {i: reference(templates, line) for i, line in enumerate(lines, 1)}

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from tests.reference import text as reference
 from traces.formats.reader import Report
-from traces.formats.text import EMPTY, FEW, GOOD, MANY, Codes, Field, Kind, Scanner, chunks, first_lines, is_text
+from traces.formats.scanner import EMPTY, FEW, GOOD, MANY, Field, Kind, Scanner
+from traces.formats.text import Codes, chunks, first_lines, is_text, keys
 
 pytestmark = pytest.mark.kernels
 
@@ -26,6 +27,16 @@ number = st.text("0123456789+-.eE", min_size=1, max_size=22)
 @example("9223372036854775808")
 def test_integers__are_pythons(text: str) -> None:
     assert one(text, Kind.INTEGER) == reference.integer(text)
+
+
+@given(st.text("0123456789", max_size=20), st.binary(max_size=9).map(lambda b: b.replace(b"\n", b"\x80")))
+@example("12345678", b":")
+@example("1234567812345678", b"\xff/")
+def test_numbers__are_the_same_at_the_end_of_a_chunk_and_far_from_it(digits: str, rest: bytes) -> None:
+    line = digits.encode() + rest + b"\n"
+    for field in (Field(0, Kind.INTEGER), Field(0, Kind.DECIMAL, 3)):
+        last, within = (Scanner([field], ",", ["value"]).scan(text) for text in (line, line + b"0" * 16 + b"\n"))
+        assert (last.status[0], last.values(0)[0]) == (within.status[0], within.values(0)[0])
 
 
 @settings(max_examples=400)
@@ -67,6 +78,12 @@ def test_lines__are_the_reference(rows: list[tuple[str, int]], separator: str | 
     codes, known = scanned.words(1)
     have = [[known[c], str(v)] for c, v in zip(codes, scanned.values(0), strict=True)]
     assert have == [reference.fields(line, separator) for line in lines]
+
+
+@given(st.lists(words, min_size=1))
+def test_keys__are_those_of_the_scanner(some: list[str]) -> None:
+    scanned = Scanner([Field(0, Kind.WORD)], "\t", ["word"]).scan("".join(f"{word}\n" for word in some).encode())
+    assert keys(some).tolist() == scanned.values(0).tolist()
 
 
 def test_status__says_what_is_wrong_with_a_line() -> None:
@@ -112,18 +129,18 @@ def test_chunks__lose_nothing(lines: list[bytes], size: int) -> None:
 @given(st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3000), max_size=3))
 def test_codes__are_dense_in_order_of_first_appearance(batches: list[list[int]]) -> None:
     codes, known = Codes(), dict[int, int]()
-    for keys in batches:
-        have, fresh = codes.encode(np.array(keys, np.int64))
-        new = [key for key in dict.fromkeys(keys) if key not in known]
+    for batch in batches:
+        have, fresh = codes.encode(np.array(batch, np.int64))
+        new = [key for key in dict.fromkeys(batch) if key not in known]
         for key in new:
             known[key] = len(known)
-        assert [int(c) for c in have] == [known[key] for key in keys]
-        assert [keys[i] for i in fresh] == new
+        assert [int(c) for c in have] == [known[key] for key in batch]
+        assert [batch[i] for i in fresh] == new
 
 
 def test_codes__grow_past_any_table() -> None:
-    keys = np.arange(50_000, dtype=np.int64) * 7919
-    have, fresh = Codes().encode(np.concatenate([keys, keys[::-1]]))
+    some = np.arange(50_000, dtype=np.int64) * 7919
+    have, fresh = Codes().encode(np.concatenate([some, some[::-1]]))
     assert np.array_equal(have[:50_000], np.arange(50_000))
     assert np.array_equal(have[50_000:], np.arange(50_000)[::-1])
     assert len(fresh) == 50_000

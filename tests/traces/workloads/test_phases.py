@@ -29,7 +29,7 @@ def test_phases__are_their_generators_one_after_the_other(rows: int) -> None:
     batches = list(generate(asked, rows))
     trace = pl.concat(batches)
     assert [batch.height for batch in batches[:-1]] == [rows] * (len(batches) - 1)
-    assert trace.height == asked.requests == 2 * (3000 + 100 + 2000 + 5000)
+    assert trace.height == asked.records == 2 * (3000 + 100 + 2000 + 5000)
     spans = WORKLOAD.spans(asked)
     assert [span.maker for span in spans] == ["oltp", "idle", "sequential", "zipf"] * 2
     ends = [*(span.begin for span in spans[1:]), trace.height]
@@ -100,7 +100,7 @@ def test_phases__labels_are_those_of_the_generators() -> None:
 def test_phases__default_has_every_category() -> None:
     assert {span.label for span in WORKLOAD.spans(Phases())} == set(Category) - {Category.UNKNOWN}
     rows = pl.concat(generate(Phases()))
-    assert rows.height == Phases().requests
+    assert rows.height == Phases().records
     assert set(rows["op"].unique()) == {Op.READ, Op.WRITE, Op.FLUSH}
 
 
@@ -115,7 +115,7 @@ def test_phases__are_written_in_three_ways() -> None:
     )
     assert text == lines == tables
     assert plain(text)["phases"] == ["zipf 200 theta=1.1 scattered=false", "idle 5min"]
-    assert config([{"workload": "idle", "duration": 60 * 10**9}]).requests == 12
+    assert config([{"workload": "idle", "duration": 60 * 10**9}]).records == 12
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,207 @@
+"""The drives of a trace's volumes in arrays that they share, so that one kernel call serves a batch of all of them.
+
+What a drive keeps, in bytes:
+
+    where     4 a logical page
+    holds     4 a physical page
+    counts    1/8 a physical page, up to twice as much where the pages in a block are no power of two
+    number    compact layout: 4 a page of the trace's address space, or 6 / 0.9 a logical page, whichever is less
+    blocks    17 a block: phase 1, valid 4, erases 4, links 8; cost-benefit 8 more
+    rings     8 for each page of one block, and 8
+    the rest  2,760: rounds 2,048, two tallies 512, start 88, head 72, frontiers 32
+
+With blocks of 32 pages or more (16 unless the victim is cost-benefit) that is at most 16 bytes a physical page and 3
+KiB a drive, whatever the layout: what the rings take in a drive of few blocks is less than what its spare saves.
+"""
+
+import mmap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from pipeline.ftl.drive import COLLECTOR, HOST, ROUNDS, TALLY, Drive, Frontiers
+from pipeline.ftl.numbering import ENTRY, WORDS, slots_for
+from pipeline.ftl.victim import HEAD, Blocks, Victim
+from traces.kernel import inline_lean_kernel
+
+NORESERVE = 0x4000  # MAP_NORESERVE of Linux (asm-generic/mman.h); Python's mmap names it from 3.13 on
+HUGE = 1 << 22  # bytes from which on numpy asks for huge pages too
+
+START = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "page",  # where the drive begins in `Fleet.where`
+            "cell",  # in holds
+            "word",  # in counts
+            "number",
+            "entry",  # in table
+            "block",  # in phase, valid, erases and changed
+            "link",
+            "logical",  # the drive's pages
+            "blocks",
+            "bits",
+            "near",
+        )
+    ]
+)
+
+
+class Fleet(NamedTuple):
+    """All drives. What is a number here is the same for each; the arrays are those of `Drive`, one after the other."""
+
+    pages: int
+    page_shift: int
+    shift: int
+    collector: int
+    reserve: int
+    victim: Victim
+    choices: int
+    window: int
+    seed: int
+    start: Any  # [volume, and one past the last] START
+    where: NDArray[np.uint32]
+    holds: NDArray[np.uint32]
+    counts: NDArray[np.uint64]
+    number: NDArray[np.uint32]
+    table: NDArray[np.uint16]
+    cursor: NDArray[np.int64]
+    room: NDArray[np.int64]
+    rounds: NDArray[np.int64]
+    phase: NDArray[np.uint8]
+    valid: NDArray[np.int32]
+    erases: NDArray[np.uint32]
+    changed: NDArray[np.int64]
+    links: NDArray[np.int32]
+    head: Any  # [volume] HEAD
+    tally: Any  # [2 volume: now, 2 volume + 1: when the window began] TALLY
+
+
+def zeros(count: int, dtype: DTypeLike) -> NDArray[Any]:
+    """Zeros that take memory where they are touched.
+
+    ``np.zeros`` is refused what is larger than the machine, and the drives of a trace together may be.
+    """
+    size = max(count, 1) * np.dtype(dtype).itemsize
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE)
+    if size >= HUGE:
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(memory, dtype, count)
+
+
+def new_fleet(
+    logical: Sequence[int],
+    blocks: Sequence[int],
+    numbered: Sequence[int],
+    pages: int,
+    *,
+    page: int,
+    reserve: int,
+    frontiers: Frontiers,
+    victim: Victim,
+    choices: int,
+    window: int,
+    seed: int,
+) -> Fleet:
+    """Drives, yet to be prepared, of so many logical pages, blocks and pages a block; ``page`` is in bytes.
+
+    ``numbered`` are the pages of each volume's address space if compact, else 0.
+    """
+    shift = (pages - 1).bit_length()
+    volumes = len(logical)
+    start: Any = np.zeros(volumes + 1, START).view(np.recarray)
+    drives = start[:-1]
+    drives.logical, drives.blocks = logical, blocks
+    slots = [slots_for(*each) for each in zip(logical, numbered, strict=True)]
+    drives.bits = [each.bit_length() for each in logical]
+    # of 2 ** 32 hashes those with the same low bits are 2 ** (ENTRY - bits) apart
+    drives.near = [
+        min(size, (size << ENTRY - each.bit_length() >> 32) - 1) for size, each in zip(slots, logical, strict=True)
+    ]
+    sizes: dict[str, Any] = {
+        "page": drives.logical,
+        "cell": drives.blocks * pages,
+        "word": ((drives.blocks << shift) + 63) >> 6,
+        "number": np.where(np.array(slots) == 0, numbered, 0),
+        "entry": WORDS * np.array(slots),
+        "block": drives.blocks,
+        "link": drives.blocks + pages + 1,
+    }
+    for name, each in sizes.items():
+        start[name][1:] = np.cumsum(each)
+    total = {name: int(start[name][-1]) for name in sizes}
+    return Fleet(
+        pages=pages,
+        page_shift=page.bit_length() - 1,
+        shift=shift,
+        collector=HOST if frontiers == Frontiers.ONE else COLLECTOR,
+        reserve=reserve,
+        victim=victim,
+        choices=choices,
+        window=window,
+        seed=seed,
+        start=start,
+        where=zeros(total["page"], np.uint32),
+        holds=zeros(total["cell"], np.uint32),
+        counts=zeros(total["word"], np.uint64),
+        number=zeros(total["number"], np.uint32),
+        table=zeros(total["entry"], np.uint16),
+        cursor=zeros(2 * volumes, np.int64),
+        room=zeros(2 * volumes, np.int64),
+        rounds=zeros(ROUNDS * volumes, np.int64),
+        phase=zeros(total["block"], np.uint8),
+        valid=zeros(total["block"], np.int32),
+        erases=zeros(total["block"], np.uint32),
+        changed=zeros(total["block"] if victim == Victim.COST_BENEFIT else 0, np.int64),
+        links=zeros(2 * total["link"], np.int32).reshape(-1, 2),
+        head=zeros(volumes, HEAD).view(np.recarray),
+        tally=zeros(2 * volumes, TALLY).view(np.recarray),
+    )
+
+
+@inline_lean_kernel
+def drive_of(fleet: Fleet, volume: int) -> Drive:
+    """The drive of a volume: views. (Outside of kernels it is ``drive_of.py_func``.)"""
+    at, end = fleet.start[volume], fleet.start[volume + 1]
+    changed = (at.block, end.block) if fleet.changed.size else (0, 0)
+    return Drive(
+        at.logical,
+        fleet.pages,
+        fleet.page_shift,
+        fleet.shift,
+        fleet.collector,
+        fleet.reserve,
+        at.bits,
+        at.near,
+        fleet.where[at.page : end.page],
+        fleet.holds[at.cell : end.cell],
+        fleet.counts[at.word : end.word],
+        fleet.number[at.number : end.number],
+        fleet.table[at.entry : end.entry],
+        fleet.cursor[2 * volume : 2 * volume + 2],
+        fleet.room[2 * volume : 2 * volume + 2],
+        fleet.rounds[ROUNDS * volume : ROUNDS * volume + ROUNDS],
+        Blocks(
+            at.blocks,
+            fleet.pages,
+            fleet.victim,
+            fleet.choices,
+            fleet.window,
+            fleet.phase[at.block : end.block],
+            fleet.valid[at.block : end.block],
+            fleet.erases[at.block : end.block],
+            fleet.changed[changed[0] : changed[1]],
+            fleet.links[at.link : end.link],
+            fleet.head[volume : volume + 1],
+        ),
+        fleet.tally[2 * volume : 2 * volume + 2],
+    )
+
+
+def state_bytes(fleet: Fleet, volume: int) -> int:
+    """Bytes of all that is kept of one drive; those that nothing touches are never committed."""
+    drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
+    arrays = [*drive, *drive.blocks]
+    return START.itemsize + sum(each.nbytes for each in arrays if isinstance(each, np.ndarray))

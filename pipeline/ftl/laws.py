@@ -1,0 +1,100 @@
+"""What must hold of every drive at any moment: pages balance, however they were written, moved and trimmed."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.ftl.drive import ONE, Drive
+from pipeline.ftl.fleet import Fleet, drive_of
+from pipeline.ftl.victim import Phase
+from traces.kernel import lean_kernel
+
+
+class BrokenLawError(AssertionError):
+    """A drive's books do not balance: a mistake in Strata, never in a trace."""
+
+
+RECOUNT = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "erases",  # of all blocks
+            "closed",  # blocks
+            "erased",  # blocks
+            "valid",  # pages, by the blocks
+            "mapped",  # pages, by the map
+            "strays",  # map entries whose cell does not count or holds another page
+        )
+    ]
+)
+
+
+def check_programs(fleet: Fleet) -> tuple[Any, Any]:
+    """X1 by counters alone, so cheap that every batch is checked; pages programmed, and those in open blocks."""
+    now = fleet.tally[::2]
+    room = fleet.room.reshape(-1, 2)
+    in_open = np.where(room > 0, fleet.pages - room, 0).sum(axis=1)
+    programs = now.closed + in_open
+    _hold({"X1: programs = host + GC + prefill": (programs, now.host + now.gc + now.prefill)})
+    return programs, in_open
+
+
+def check_laws(fleet: Fleet) -> None:
+    """X1, X2 and X3 over the whole state, counted anew; BrokenLawError."""
+    now = fleet.tally[::2]
+    programs, in_open = check_programs(fleet)
+    found = np.zeros(now.size, RECOUNT).view(np.recarray)
+    recount_all(fleet, found)
+    erases = now.prefill_erases + found.erases
+    _hold(
+        {
+            "X2: programs = pages of erased generations + pages programmed now": (
+                programs,
+                fleet.pages * (erases + found.closed) + in_open,
+            ),
+            "X3: mapped pages = sum of validity counts": (now.mapped, found.valid),
+            "X3: mapped pages = recount of the map": (now.mapped, found.mapped),
+            "X3: map entries that their cell does not answer to": (found.strays, np.zeros_like(found.strays)),
+            "erases counted = erases of all blocks": (now.prefill_erases + now.erases, erases),
+            "erased blocks counted = erased blocks": (fleet.head.erased, found.erased),
+        }
+    )
+
+
+def _hold(laws: dict[str, tuple[Any, Any]]) -> None:
+    """BrokenLawError with the first volume for which a law does not hold."""
+    broken = []
+    for law, (have, want) in laws.items():
+        if (off := np.flatnonzero(have != want)).size:
+            broken.append(f"{law}: {have[off[0]]} != {want[off[0]]} (volume {off[0]})")
+    if broken:
+        raise BrokenLawError("; ".join(broken))
+
+
+@lean_kernel
+def recount_all(fleet: Fleet, found: Any) -> None:
+    """A RECOUNT of every drive that is prepared."""
+    for volume in range(found.size):
+        if fleet.tally[2 * volume].round_pages:
+            recount(drive_of(fleet, volume), found[volume])
+
+
+@lean_kernel
+def recount(drive: Drive, found: Any) -> None:
+    """What the whole state of one drive comes to."""
+    blocks = drive.blocks
+    for block in range(blocks.total):
+        found.erases += blocks.erases[block]
+        found.valid += blocks.valid[block]
+        if blocks.phase[block] == Phase.CLOSED:
+            found.closed += 1
+        elif blocks.phase[block] == Phase.ERASED:
+            found.erased += 1
+    for page in range(drive.logical):
+        cell = np.int64(drive.where[page]) - 1
+        if cell >= 0:
+            found.mapped += 1
+            held = drive.holds[(cell >> drive.shift) * drive.pages + (cell & ((1 << drive.shift) - 1))]
+            bit = (drive.counts[cell >> 6] >> np.uint64(cell & 63)) & ONE
+            if bit != ONE or held != page:
+                found.strays += 1

@@ -1,0 +1,1 @@
+"""Generators of memory accesses, one a file."""
