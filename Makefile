@@ -3,6 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.stamp
+# A file's tests share what they set up: one process runs them all.
+TOGETHER := -n auto --dist loadfile
 CODE := traces pipeline models flows
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -26,8 +28,8 @@ demo: $(STAMP)  ## replay a recorded capture and compare with theory
 	$(BIN)/strata demo
 
 test: $(STAMP)  ## all tests, then those of kernels again with bounds checks
-	$(BIN)/pytest
-	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest -m kernels
+	$(BIN)/pytest $(TOGETHER)
+	NUMBA_BOUNDSCHECK=1 $(BIN)/pytest $(TOGETHER) -m kernels
 
 check: $(STAMP)  ## style, types, layers, generated docs
 	$(BIN)/ruff check

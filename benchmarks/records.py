@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from traces.export.agent import Capture
-from traces.formats.agent import SLOT
+from traces.formats._capture import SLOT
 from traces.message import Op, Outcome
 
 _COUNT = 20_000  # that are made before they are repeated

@@ -7,7 +7,7 @@ from flows.terminal import Output, bytes_text, text
 from traces import fitness as judging
 from traces.fitness import Fact, Fit, Verdict
 from traces.info import TraceInfo
-from traces.profile import TraceProfile, TraceRegions, kept_profile
+from traces.profile import TraceDistinct, TraceOperations, TraceProfile, TraceRegions, kept_profile
 from traces.store import Store
 from traces.table import columns_of, name_of
 
@@ -84,8 +84,8 @@ def figures(out: Output, kind: str, name: str, info: TraceInfo) -> None:
     if rows is not None:
         out.text("")
         _figures(out, rows)
-    elif kind == "block":
-        out.note(f"strata profile {name}: sizes, footprint, reuse, skew and arrivals of this trace")
+    else:
+        out.note(f"strata profile {kind}/{name}: sizes, footprint, reuse, skew and arrivals of this trace")
 
 
 def _figures(out: Output, rows: Sequence[Row]) -> None:
@@ -105,11 +105,18 @@ def profiled(out: Output, made: "Profiled") -> None:
     store, info = out.store, out.store.info(made.kind, made.name)
     rows = _rows(store, made.kind, made.name, info, TraceProfile) or []
     regions = _rows(store, made.kind, made.name, info, TraceRegions) or []
+    distinct = _rows(store, made.kind, made.name, info, TraceDistinct) or []
+    operations = _operations(_rows(store, made.kind, made.name, info, TraceOperations) or [])
     if out.json:
         told = {"trace": made.name, "kind": made.kind, "fresh": made.fresh, "seconds": made.seconds}
-        out.document(told | {"profile": rows, "regions": regions})
+        out.document(told | {"profile": rows, "regions": regions, "operations": operations, "distinct": distinct})
         return
     _figures(out, rows)
+    out.text("")
+    out.table(operations, title="operations")
+    if distinct:
+        out.text("")
+        out.table(distinct, title="how many different ones")
     if regions:
         out.text("")
         shown = ("volume", "address", "length", "reads", "writes", "share")
@@ -118,6 +125,17 @@ def profiled(out: Output, made: "Profiled") -> None:
     out.note(f'by volume: strata sql "FROM trace_profile {which}"; over time: strata sql "FROM trace_windows {which}"')
     if not made.fresh:
         out.note("kept already: nothing was done")
+
+
+def _operations(windows: Sequence[Row]) -> list[Row]:
+    """Rows of `TraceOperations` put together: an operation a row, the most frequent first."""
+    total: dict[str, list[int]] = {}
+    for row in windows:
+        sums = total.setdefault(row["operation"], [0, 0])
+        sums[0] += row["requests"]
+        sums[1] += row["bytes"]
+    ordered = sorted(total.items(), key=lambda each: -each[1][0])
+    return [{"operation": name, "requests": requests, "bytes": count} for name, (requests, count) in ordered]
 
 
 def exported(out: Output, done: "Exported") -> None:

@@ -94,7 +94,8 @@ def ingested(out: Output, made: Iterable["Ingested"]) -> None:
         speed = f" ({info.rows / each.seconds:,.0f} rows/s)" if each.fresh and each.seconds else ""
         facts: Row = {
             "trace": each.name if each.fresh else f"{each.name} (kept already: nothing was done)",
-            "format": f"{info.format}: {info.reason}" if info.reason else info.format,
+            "kind": each.kind,
+            "format": info.format if info.reason in ("", "generated") else f"{info.format}: {info.reason}",
             "read": f"{info.rows:,} rows in {each.seconds:.2f} s{speed}" if each.fresh else f"{info.rows:,} rows",
             "refused": f"{info.refused:,} rows",
             "moved": f"{info.moved:,} rows stood after a later one",

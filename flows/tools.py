@@ -28,7 +28,7 @@ def _exports(incomplete: str) -> list[str]:
 @app.command(rich_help_panel=_PANEL)
 @verb
 def profile(out: Output, trace: TraceArgument, flow: FlowOption = False) -> None:
-    """Characterise a block trace: sizes, footprint, reuse, skew, arrivals; over time and by volume."""
+    """Characterise a trace: sizes, footprint, reuse, skew, arrivals; over time and by volume."""
     from flows import describe
 
     describe.profiled(out, perform(out, "profile", flow, trace=trace))
@@ -53,7 +53,12 @@ def cut(
     ] = None,
     volumes: Annotated[
         list[str] | None,
-        typer.Option("--volume", metavar="NAME", help="Only this volume; may be given again.", show_default=False),
+        typer.Option(
+            "--volume",
+            metavar="NAME",
+            help="Only this volume (device, producer); may be given again.",
+            show_default=False,
+        ),
     ] = None,
     name: NewNameOption = None,
     replace: ReplaceOption = False,
@@ -76,7 +81,7 @@ def sample(
     replace: ReplaceOption = False,
     flow: FlowOption = False,
 ) -> None:
-    """Make a trace of some places of a block trace, each with all of its requests."""
+    """Make a trace of some places of a block or memory trace, each with all of its requests."""
     _derive(out, "sample", [trace], {"rate": rate, "grain": grain, "seed": seed}, name, replace, flow)
 
 
@@ -91,7 +96,9 @@ def merge(
     volumes: Annotated[
         str,
         typer.Option(
-            "--volumes", metavar="apart|shared", help="Whether volumes of one name in two traces are one volume."
+            "--volumes",
+            metavar="apart|shared",
+            help="Whether volumes of one name in two traces are one; PCI, DMA and text traces: shared.",
         ),
     ] = "apart",
     name: NewNameOption = None,
@@ -122,7 +129,11 @@ def export(
     out: Output,
     trace: TraceArgument,
     format: Annotated[  # noqa: A002 - what it is called in the help
-        str, typer.Argument(help="fio-iolog, mqsim, oracle or csv.", autocompletion=_exports)
+        str,
+        typer.Argument(
+            help="csv; of block traces fio-iolog, mqsim, oracle; of memory traces dramsim; of messages agent.",
+            autocompletion=_exports,
+        ),
     ],
     file: Annotated[Path, typer.Argument(help="The file to write; .gz, .zst, .bz2 and .lz4 compress it.")],
     flow: FlowOption = False,

@@ -11,6 +11,7 @@ from traces.kinds import KINDS
 from traces.table import columns_of
 from traces.workloads import WORKLOADS
 from traces.workloads.workload import Shared, Workload
+from traces.workloads.world import World
 
 PLAIN = {name: each for name, each in WORKLOADS.items() if issubclass(each.config, Shared)}
 
@@ -37,6 +38,23 @@ _MEMORY = {"accesses": 20_000, "spaces": 2, "cpus": 3, "footprint": "256KiB", "a
 
 # Of generators of other kinds than block: settings of a small trace.
 OTHERS: dict[str, dict[str, Any]] = {
+    "vm-life": {
+        "life": "boot; work 700ms; migrate; work 300ms; crash; resume; work 200ms",
+        "memory": "4MiB",
+        "cache": "2MiB",
+        "files": "8MiB",
+        "image": "1MiB",
+        "journal": "1MiB",
+        "rate": 30_000,
+        "file_share": 0.3,
+        "commit": "60ms",
+        "writeback": "50ms",
+        "expire": "200ms",
+        "bandwidth": "512MiB",
+        "downtime": "2ms",
+        "reset": "50ms",
+        "seed": 5,
+    },
     "pointer-chase": _MEMORY | {"fields": 2, "stores": 0.4, "footprint": "100KiB"},
     "streaming": _MEMORY | {"footprint": "10KiB"},
     "stencil": _MEMORY | {"dimensions": 3},
@@ -116,7 +134,7 @@ GOLDEN = {
     "streaming": "079c70af9d4aeaa5",
     "stencil": "52e5fb4c138fe012",
     "zipf-pages": "f3db4f620004235b",
-    "memory-phases": "35305b5d5142876d",
+    "memory-phases": "7ef2d2b0d5a48a21",
     "messages": "4ceb198bd9a4dce7",
     "pci-scan": "af3b68b7c2c065e0",
     "text-patches": "adae8a98e2252ef5",
@@ -124,7 +142,7 @@ GOLDEN = {
 }
 
 
-def small(workload: Workload[Any]) -> dict[str, Any]:
+def small(workload: Workload[Any] | World[Any]) -> dict[str, Any]:
     """Settings of a small trace."""
     if workload.name in OTHERS:
         return OTHERS[workload.name]

@@ -15,6 +15,7 @@ import numpy as np
 
 from traces.info import TraceInfo
 from traces.kinds import KINDS
+from traces.message import Message, Op
 from traces.profile import figures
 from traces.store import Store, read
 from traces.table import columns_of, name_of
@@ -84,17 +85,26 @@ class Look:
 
     tick: int  # ns; the greatest step that all times are multiples of
     latency_known: float | None  # share; None where the kind has none
+    seen_known: float | None = None  # share of a message trace's published records; None where there is none
 
 
 def look(store: Store, kind: str, name: str, info: TraceInfo) -> Look:
     """Look at a trace's profile, or at the rows at its beginning."""
     columns = [c.name for c in columns_of(KINDS[kind]) if c.name in ("time", "latency")]
+    seen = _seen(store, name) if kind == "message" else None
     if (kept := figures(store, kind, name, info.content)) is not None:
         whole = kept.row(0, named=True)
-        return Look(whole["tick"], whole["latency_known"] if "latency" in columns else None)
+        return Look(whole["tick"], whole["latency_known"] if "latency" in columns else None, seen)
     rows = next(read(KINDS[kind], store.trace_path(kind, name), columns))
     known = float((rows["latency"] >= 0).mean()) if "latency" in columns else None  # type: ignore[arg-type]
-    return Look(int(np.gcd.reduce(rows["time"].to_numpy())), known)
+    return Look(int(np.gcd.reduce(rows["time"].to_numpy())), known, seen)
+
+
+def _seen(store: Store, name: str) -> float | None:
+    """Of the published records at a message trace's beginning, the share of which it is told when they were seen."""
+    rows = next(read(Message, store.trace_path("message", name), ["op", "seen"]))
+    published = rows.filter(op=int(Op.PUBLISHED))["seen"]
+    return float((published >= 0).mean()) if published.len() else None  # type: ignore[arg-type]
 
 
 def fitness(info: TraceInfo, looked: Look, stages: Iterable[Taker]) -> tuple[list[Fact], list[Verdict]]:
@@ -134,7 +144,7 @@ def _clock(info: TraceInfo, looked: Look) -> Iterator[Fact]:
 
 def _sizes(info: TraceInfo, looked: Look) -> Iterator[Fact]:
     data = info.total("reads") + info.total("writes")
-    size = "length" if info.kind == "block" else "size"
+    size = "length" if info.kind in ("block", "message") else "size"
     empty = _noted(info, r"^requests of no bytes that should have some")
     if data and not info.total("bytes_read") + info.total("bytes_written"):
         yield _fact("no sizes", "the source does not tell how much is read or written", size, grave=True)
@@ -146,7 +156,7 @@ def _sizes(info: TraceInfo, looked: Look) -> Iterator[Fact]:
 
 def _operations(info: TraceInfo, looked: Look) -> Iterator[Fact]:
     requests, reads, writes = (info.total(what) for what in ("requests", "reads", "writes"))
-    unknown = _noted(info, r"^(requests|accesses) of an operation that is not known")
+    unknown = _noted(info, r"^((requests|accesses) of an operation that|records of which it) is not known")
     if unknown:
         told = f"of {unknown:,} of {requests:,} records it is not known what they asked for"
         yield _fact("operations not known", told, "op", grave=unknown == requests)
@@ -163,8 +173,20 @@ def _latencies(info: TraceInfo, looked: Look) -> Iterator[Fact]:
         yield _fact("latencies missing", f"{looked.latency_known:.1%} of the requests have one", "latency")
 
 
+def _detection(info: TraceInfo, looked: Look) -> Iterator[Fact]:
+    if looked.seen_known == 0:
+        yield _fact(
+            "not told when seen", "the source does not tell what the agent did", "seen", "delivered", grave=True
+        )
+    elif looked.seen_known is not None and looked.seen_known < 1:
+        told = f"of {looked.seen_known:.1%} of the published records it is told when the agent saw them"
+        yield _fact("detection times missing", told, "seen", "delivered")
+
+
 def _losses(info: TraceInfo, looked: Look) -> Iterator[Fact]:
-    if lost := _noted(info, r"events lost|events were lost|missing in the numbering of a CPU's events"):
+    if lost := _noted(
+        info, r"events lost|events were lost|missing in the numbering of (a CPU's events|their ring|the file)"
+    ):
         yield _fact("events lost", f"the recorder lost some while it recorded ({lost:,})", "op", "latency")
     if _noted(info, r"files of CPUs are missing"):
         yield _fact("CPU files missing", "what those processors recorded is not there", "op", "latency")
@@ -200,6 +222,7 @@ _SOURCES: tuple[Callable[[TraceInfo, Look], Iterator[Fact]], ...] = (
     _sizes,
     _operations,
     _latencies,
+    _detection,
     _losses,
     _sampling,
     _origins,

@@ -145,7 +145,7 @@ class TraceDistinct(NamedTuple):
     """How many different ones of several things are in a trace: processors, functions, sites, receivers..."""
 
     what: Annotated[Text, "what is counted"]
-    distinct: Annotated[U64, "how many different ones"]
+    different: Annotated[U64, "how many different ones"]
     rate: Annotated[F64, "share of them that were followed: 1 means that the figure is exact"]
 
 

@@ -36,7 +36,7 @@ def test_merge_makes_one_of_many(strata: Strata, store: Store) -> None:
 
 
 def test_profile_tells_every_figure_with_its_meaning(strata: Strata, store: Store) -> None:
-    assert "strata profile small" in strata("show", "small").stderr
+    assert "strata profile block/small" in strata("show", "small").stderr
     assert json.loads(strata("show", "small", "--json").stdout)["profile"] is None
     done = strata("profile", "small")
     assert done.exit_code == 0, done.output
@@ -48,6 +48,8 @@ def test_profile_tells_every_figure_with_its_meaning(strata: Strata, store: Stor
     assert told["profile"][0]["volume"] is None
     assert told["profile"][0]["read_latency_p50"] is None
     assert told["regions"][0]["reads"] + told["regions"][0]["writes"] == 6
+    assert sum(row["requests"] for row in told["operations"]) == 6
+    assert "operations" in done.stdout
     assert json.loads(strata("show", "small", "--json").stdout)["profile"] == told["profile"]
     assert "footprint" in strata("show", "small").stdout
     sql = "SELECT p.kind, p.trace, p.volume, p.pages, sum(w.requests)::INT AS requests FROM trace_profile p "

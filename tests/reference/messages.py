@@ -53,7 +53,7 @@ class Channel:
         while self.tick < now:
             self.look()
         inside = self.rings.setdefault(ring, [])
-        inside[:] = [(each, size) for each, size in inside if each.done == -1 or each.done > now]
+        inside[:] = [(each, size) for each, size in inside if each.done == -1 or each.done >= now]
         size = 64 + -(-length // 64) * 64
         head = self.heads.setdefault(ring, 0)
         record = Record(sequence=self.numbers.setdefault(ring, 0), address=head % self.size)

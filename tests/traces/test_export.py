@@ -21,6 +21,7 @@ from traces.ingest import ingest
 from traces.made import Ingested
 from traces.making import write
 from traces.memory import Memory
+from traces.message import Message
 from traces.store import Store, read
 from traces.table import columns_of, schema_of
 from traces.workloads import make
@@ -140,6 +141,49 @@ def test_oracle__is_what_libcachesim_made_of_the_same_recording(shared: Path, st
     assert (mine["id"] == theirs["id"]).all()
     assert (mine["next"] == theirs["next"]).all()
     assert (abs(mine["time"].astype(int) - (theirs["time"].astype(int) - int(theirs["time"][0]))) <= 1).all()
+
+
+def messages(store: Store, clock: str = "relative", origin: int = 0, **columns: Any) -> Ingested:
+    fixed: dict[str, Any] = {"time": [0, 5, 9], "op": [0, 2, 0], "producer": [1, 0, 1], "receiver": ["b", "", "a"]}
+    fixed |= {"ring": [7, 1, 7], "sequence": [3, 0, 4], "address": [64, 0, 0], "length": [9, 8, 1 << 40]}
+    fixed |= {"checksum": [1, 0, 2], "seen": [4, -1, 0], "delivered": [6, -1, -1], "outcome": [1, 0, 4]}
+    fixed |= {"raw": ["delivered", "full", "lost"]} | columns
+    info = TraceInfo(format="toy", kind="message", clock=clock, origin=origin)
+    batch = pl.DataFrame(fixed, schema=schema_of(Message))
+    return write(store, "it", info, [batch], volumes=["one", "two", "silent"])
+
+
+@pytest.mark.parametrize(
+    ("clock", "origin"), [("relative", 0), ("unix", 1_700_000_000_000_000_000), ("monotonic", 123)]
+)
+def test_agent__comes_back_as_it_left(store: Store, tmp_path: Path, clock: str, origin: int) -> None:
+    made = messages(store, clock, origin)
+    done = export(store, "it", "agent", tmp_path / "it.agent.zst")
+    assert (done.written, done.lost) == (3, {})
+    (back,) = ingest(store, [tmp_path / "it.agent.zst"], name="back")
+    assert (back.info.content, back.info.clock, back.info.origin) == (made.info.content, clock, origin)
+    assert (back.info.volumes, back.info.refused) == (made.info.volumes, 0)
+
+
+def test_agent__of_a_generated_trace_comes_back(store: Store, tmp_path: Path) -> None:
+    made = make(store, "messages", "it", {"messages": 5000, "torn": 0.1, "unknown": 0.1, "corrupt": 0.1, "rate": 1e6})
+    export(store, "it", "agent", tmp_path / "it.agent")
+    (back,) = ingest(store, [tmp_path / "it.agent"], name="back")
+    assert (back.info.content, back.info.notes) == (made.info.content, made.info.notes)
+
+
+def test_agent__tells_what_it_does_not_carry(store: Store, tmp_path: Path) -> None:
+    messages(store, "ordinal", receiver=["b", "", "x" * 65], raw=["delivered", "FULL", "lost"])
+    done = export(store, "it", "agent", tmp_path / "it.agent")
+    assert done.written == 2
+    assert done.lost == {
+        "times, which count records: written as nanoseconds": 3,
+        "records of a producer or receiver whose name is longer than 64 bytes, left out": 1,
+        "words of the source, for which the format has its own": 1,
+    }
+    add(store, "other", [(0, Op.READ, 0, 0, 512)])
+    with pytest.raises(TraceError, match="agent takes message traces; 'other' is a block trace"):
+        export(store, "other", "agent", tmp_path / "other.agent")
 
 
 def test_csv__has_every_column(store: Store, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from traces.formats import FORMATS
 from traces.info import TraceInfo, Volume
 from traces.making import write
 from traces.memory import Memory
+from traces.message import Message
 from traces.profile import profile
 from traces.store import Store
 from traces.table import I64, U8, U64, schema_of
@@ -149,3 +150,27 @@ def test_look__at_the_profile_or_at_the_first_rows(tmp_path: Path) -> None:
     frame = pl.DataFrame([{name: "L" if name == "raw" else 0 for name in schema}], schema=schema)
     write(store, "m", TraceInfo(format="toy", kind="memory"), [frame], volumes=["a"])
     assert look(store, "memory", "m", store.info("memory", "m")) == Look(0, None)
+
+
+def messages(store: Store, seen: list[int]) -> tuple[set[str], Look]:
+    rows = {name: [0] * 4 for name in schema_of(Message)} | {"time": [0, 1, 2, 3], "op": [0, 0, 0, 1], "seen": seen}
+    batch = pl.DataFrame(rows | {"receiver": ["a"] * 4, "raw": [""] * 4, "length": [8] * 4}, schema=schema_of(Message))
+    made = write(store, "it", TraceInfo(format="toy", kind="message"), [batch], volumes=["p"])
+    looked = look(store, "message", "it", made.info)
+    return {fact.fact for fact in fitness(made.info, looked, STAGES)[0]}, looked
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize(
+    ("seen", "facts"),
+    [([5, 6, 7, -1], set()), ([-1] * 4, {"not told when seen"}), ([5, -1, 7, -1], {"detection times missing"})],
+)
+def test_messages__are_told_by_whether_the_agent_saw_them(tmp_path: Path, seen: list[int], facts: set[str]) -> None:
+    found, looked = messages(Store(tmp_path), seen)
+    assert found == facts
+    assert looked.seen_known == sum(each >= 0 for each in seen[:3]) / 3
+
+
+def test_messages__missing_from_their_ring_are_told() -> None:
+    known = info(kind="message", notes={"records missing in the numbering of their ring": 3})
+    assert fits(known)[0] == {"events lost"}

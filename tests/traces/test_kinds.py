@@ -1,5 +1,6 @@
 """The kinds beside block: kept, counted, shown to SQL."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from traces.formats._rows import rows
 from traces.info import TraceInfo
 from traces.ingest import ingest
 from traces.kinds import KINDS
+from traces.message import Message
+from traces.message import Op as Written
 from traces.patch import Text
 from traces.pci import Config, Op, Presence
 from traces.store import Store, read
@@ -31,21 +34,21 @@ def kept(table: type[Any], **columns: Any) -> pl.DataFrame:
     return made.with_columns(pl.col("time").cast(pl.UInt64))
 
 
-def tallied(kind: str, whole: pl.DataFrame, size: int) -> TraceInfo:
+def tallied(kind: str, whole: pl.DataFrame, size: int, names: Sequence[str] = ()) -> TraceInfo:
     tally, info = Tally(kind), TraceInfo(format="test", kind=kind)
     for i in range(0, whole.height, size):
         tally.add(whole[i : i + size])
-    tally.finish(info, [])
+    tally.finish(info, names)
     return info
 
 
 def test_kinds__are_called_as_their_tables() -> None:
-    assert {"config", "dma", "text"} <= set(KINDS)
+    assert {"config", "dma", "text", "message"} <= set(KINDS)
     for kind, table in KINDS.items():
         assert name_of(table) == kind
 
 
-@pytest.mark.parametrize("table", [Config, Dma, Text])
+@pytest.mark.parametrize("table", [Config, Dma, Text, Message])
 def test_columns__can_be_written_in_sql_as_they_are_called(table: type[Any]) -> None:
     with duckdb.connect() as db:
         frame = pl.DataFrame(schema=schema_of(table)).to_arrow()
@@ -95,6 +98,26 @@ def test_dma__is_counted_by_device(given_: list[tuple[int, ...]], size: int) -> 
     names = {0x18: "0000:00:03.0", 0x10100: "0001:01:00.0", NOT_TOLD: "no device"}
     counts = dict(whole.group_by("source").len().iter_rows())
     assert {volume.name: volume.requests for volume in info.volumes} == {names[s]: n for s, n in counts.items()}
+
+
+message = st.tuples(st.sampled_from([0, 1, 2, 255]), st.integers(0, 2), st.integers(0, 1), st.integers(0, 1))
+
+
+@given(st.lists(message, min_size=1, max_size=60), st.integers(1, 20))
+def test_message__is_counted_by_producer(given_: list[tuple[int, ...]], size: int) -> None:
+    op, producer, ring, sequence = map(list, zip(*given_, strict=True))
+    time = [i // 3 for i in range(len(op))]
+    columns = {"op": op, "producer": producer, "ring": ring, "sequence": sequence, "length": [100] * len(op)}
+    whole = kept(Message, time=time, **columns)
+    info = tallied("message", whole, size, ["a", "b", "c"])
+    counts = dict(whole.group_by("producer").len().iter_rows())
+    assert {v.name: v.requests for v in info.volumes if v.requests} == {"abc"[p]: n for p, n in counts.items()}
+    published = op.count(Written.PUBLISHED)
+    assert (info.total("requests"), info.total("reads")) == (whole.height, 0)
+    assert (info.total("writes"), info.total("bytes_written")) == (published, 100 * published)
+    assert info.duplicated == whole.height - whole.n_unique()
+    odd = {"records of which it is not known whether they were published": op.count(Written.UNKNOWN)}
+    assert info.notes == {sentence: count for sentence, count in odd.items() if count}
 
 
 def test_text__is_counted_as_writes() -> None:

@@ -1,5 +1,6 @@
 """Characterisation of every kind: the same figures by the same machine, and what each kind is asked for."""
 
+import json
 from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
@@ -311,6 +312,17 @@ def test_profile__of_a_recording_of_memory_is_kept(tmp_path: Path) -> None:
     whole = kept.row(0, named=True)
     assert (whole["requests"], whole["writes"], whole["reads"], whole["pages"]) == (1000, 500, 0, 16 + 7)
     assert whole["gap_mean"] == -1  # a source without a clock
+
+
+@pytest.mark.parametrize("name", ["sqlite.dirty", "redis-set-uniform.dirty"])
+def test_footprints_of_recordings_are_those_counted_independently(shared: Path, tmp_path: Path, name: str) -> None:
+    facts = json.loads((shared / f"captures/E_mem/{name}.facts.json").read_text())
+    store = Store(tmp_path)
+    (made,) = ingest(store, [shared / f"captures/E_mem/{name}.zst"], name="it")
+    done = profile(store, "it")
+    whole = pl.read_parquet(done.path / "trace_profile.parquet").row(0, named=True)
+    assert whole["pages"] == whole["pages_written"] == facts["distinct_pages_ever_dirty"]
+    assert pl.read_parquet(done.path / "trace_operations.parquet")["requests"].sum() == made.info.rows
 
 
 def test_profile__of_a_trace_with_one_row_of_each_kind(tmp_path: Path) -> None:

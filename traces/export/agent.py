@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from traces.crc32c import crc32c
 from traces.errors import TraceError
 from traces.export.exporter import Export, Outgoing, Target
-from traces.formats.agent import HEADER, LAST, MAGIC, MARKER, NAME, NAMED_AT, NOBODY, SLOT, VERSION, What
+from traces.formats._capture import HEADER, LAST, MAGIC, MARKER, NAME, NAMED_AT, NOBODY, SLOT, VERSION, What
 from traces.kernel import kernel
 from traces.message import WORDS, Message, words
 from traces.table import I64, U8, U32, columns_of

@@ -26,7 +26,6 @@ known of the clock.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -35,48 +34,33 @@ from numpy.typing import NDArray
 
 from traces.crc32c import crc32c
 from traces.errors import TraceError
+from traces.formats._capture import (
+    HEADER,
+    KNOWN,
+    LAST,
+    MAGIC,
+    MARKER,
+    NAMED_AT,
+    SIZE,
+    SLOT,
+    VERSION,
+    Places,
+    Table,
+    What,
+    find,
+    follow,
+    judge,
+    look,
+    numbered,
+)
 from traces.formats._rows import rows, words
 from traces.formats.inputs import Input
 from traces.formats.reader import ROWS, Format, Options, Report
-from traces.kernel import kernel
-from traces.message import WORDS, Message, Op, Outcome
+from traces.message import WORDS, Message
 from traces.message import words as word_of
-from traces.table import I64, U8, U32, U64, Bool
+from traces.table import I64, U32, U64
 
-MAGIC, MARKER = b"\x89AGENT\r\n", b"\xa5Rec"
-VERSION = 1
-NOBODY = (1 << 32) - 1  # the number of a receiver that was not named
-NAME = 64  # bytes that a name has at most
-LAST = 1 << 61  # ns, of any clock
-
-HEADER = np.dtype(
-    [
-        *[("magic", "S8"), ("version", "<u2"), ("slot", "<u2"), ("zero", "<u4")],
-        *[("unix", "<i8"), ("monotonic", "<i8"), ("spare", "<u4"), ("crc", "<u4")],
-    ]
-)
-SLOT = np.dtype(
-    [
-        *[("marker", "<u4"), ("crc", "<u4"), ("number", "<u8"), ("what", "u1"), ("op", "u1"), ("outcome", "u1")],
-        *[("zero", "u1"), ("producer", "<u4"), ("ring", "<u4"), ("receiver", "<u4"), ("checksum", "<u4")],
-        *[("spare", "<u4"), ("published", "<i8"), ("seen", "<i8"), ("delivered", "<i8")],
-        *[("sequence", "<u8"), ("address", "<u8"), ("length", "<u8")],
-    ]
-)
-NAMED_AT = 24  # byte of a slot at which a name begins
-_MARK = np.frombuffer(MARKER, np.uint8)
-_SIZE, _CHUNK = SLOT.itemsize, ROWS // 4  # bytes; slots that are read at once
-
-
-class What(IntEnum):
-    """What a slot tells of."""
-
-    RING = 1
-    PRODUCER = 2
-    RECEIVER = 3
-    RECORD = 4
-
-
+_CHUNK = ROWS // 4  # slots that are read at once
 _WRONG = (
     "",
     "a slot of this number has been before",
@@ -88,44 +72,6 @@ _WRONG = (
     "it lies outside its ring",
     "a time before 0 or past 2**61 ns, or in the wrong order",
 )
-_KNOWN_OP, _KNOWN_OUTCOME = np.zeros((2, 256), np.bool_)
-_KNOWN_OP[list(Op)], _KNOWN_OUTCOME[list(Outcome)] = True, True
-
-
-@kernel
-def _whole(data: U8, at: int) -> bool:
-    for k in range(_MARK.size):
-        if data[at + k] != _MARK[k]:
-            return False
-    told = np.uint32(data[at + 4]) | np.uint32(data[at + 5]) << 8
-    told |= np.uint32(data[at + 6]) << 16 | np.uint32(data[at + 7]) << 24
-    return bool(crc32c(data, at + 8, at + _SIZE) == np.uint32(told))
-
-
-@kernel
-def _find(data: U8, damaged: bool, slots: U8, places: I64, gaps: I64) -> tuple[int, int, int, int]:
-    """Copy the whole slots out: how many, how many gaps end before one of them, where the next slot can begin, and
-    where the gap began that is still open (-1: none).
-
-    ``damaged``: the data begin within a gap.
-    """
-    found, holes, at = 0, 0, 0
-    since = 0 if damaged else -1
-    while at + _SIZE <= data.size:
-        if _whole(data, at):
-            if since >= 0:
-                gaps[holes, 0], gaps[holes, 1] = since, at
-                holes += 1
-                since = -1
-            for k in range(_SIZE):
-                slots[found * _SIZE + k] = data[at + k]
-            places[found] = at
-            found += 1
-            at += _SIZE
-        else:
-            since = at if since < 0 else since
-            at += 1
-    return found, holes, at, since
 
 
 class _Names:
@@ -134,31 +80,29 @@ class _Names:
     def __init__(self) -> None:
         self.known: dict[int, tuple[Any, int]] = {}  # number -> what, slot
         self.values: dict[Any, int] = {}  # what -> its place among them
-        self._arrays: tuple[U32, U64, U32] | None = None
+        self._table: Table | None = None
 
     def add(self, number: int, value: Any, slot: int) -> bool:
         """False where the number stands for something else."""
         if number not in self.known:
             self.known[number] = value, slot
             self.values.setdefault(value, len(self.values))
-            self._arrays = None
+            self._table = None
         return bool(self.known[number][0] == value)
 
-    def look(self, numbers: U32, slots: U64) -> tuple[U32, Bool]:
-        """[record] -> the place of what its number stands for, and whether that was known before its slot."""
-        if not self.known:
-            return np.zeros(numbers.size, np.uint32), np.zeros(numbers.size, np.bool_)
-        if self._arrays is None:
+    def look(self, numbers: U32, slots: U64) -> I64:
+        """[slot] -> the place of what its number stands for; -1 where that is not known before it."""
+        if self._table is None:
             ordered = sorted(self.known)
             told = [self.known[number] for number in ordered]
-            self._arrays = (
+            self._table = Table(
                 np.array(ordered, np.uint32),
                 np.array([slot for _, slot in told], np.uint64),
-                np.array([self.values[value] for value, _ in told], np.uint32),
+                np.array([self.values[value] for value, _ in told], np.int64),
             )
-        keys, since, places = self._arrays
-        at = np.minimum(np.searchsorted(keys, numbers), keys.size - 1)
-        return places[at], (keys[at] == numbers) & (since[at] < slots)
+        out = np.empty(numbers.size, np.int64)
+        look(self._table, numbers, slots, out)
+        return out
 
 
 @dataclass(frozen=True)
@@ -182,27 +126,32 @@ class _Capture:
         self.source, self.clock, self.report = source, clock, report
         self.rings, self.producers, self.receivers = _Names(), _Names(), _Names()
         self._last = -1  # slot
-        self._sequences: dict[int, int] = {}  # ring -> the last published record's
+        self._begun = np.zeros(0, np.bool_)  # [ring] -> a record was published...
+        self._next = np.zeros(0, np.uint64)  # ... before this one
 
     def rows(self, slots: NDArray[Any], places: I64) -> pl.DataFrame | None:
         """The records among whole slots; ``places`` are the bytes at which they begin."""
-        number, what = slots["number"], slots["what"]
-        signed = number.astype(np.int64)
-        before = np.maximum.accumulate(np.concatenate([[self._last], signed]))[:-1]
-        wrong = np.where(signed <= before, 1, 0)
-        missing = np.where(wrong == 0, signed - before - 1, 0)
-        self.report.note("slots missing in the file's numbering, the damaged ones among them", int(missing.sum()))
-        self._last = int(max(before[-1], signed[-1]))
-        wrong[(wrong == 0) & ((what < What.RING) | (what > What.RECORD))] = 2
-        for i in np.flatnonzero((wrong == 0) & (what != What.RECORD)).tolist():
+        wrong = np.zeros(slots.size, np.uint8)
+        self._last, missing = numbered(slots, self._last, wrong)
+        self.report.note("slots missing in the file's numbering, the damaged ones among them", missing)
+        is_record = slots["what"] == What.RECORD
+        for i in np.flatnonzero((wrong == 0) & ~is_record).tolist():
             if reason := self._named(slots[i]):
                 self.report.refuse(self.source.name, int(places[i]), reason, slots[i].tobytes())
-        is_record = what == What.RECORD
-        producer, receiver = self._records(slots, is_record, wrong)
+        number = slots["number"]
+        found = Places(
+            self.producers.look(slots["producer"], number),
+            self.rings.look(slots["ring"], number),
+            self.receivers.look(slots["receiver"], number),
+        )
+        sizes = np.array([size for _, size in self.rings.values], np.uint64)
+        judge(slots, found, sizes, KNOWN, wrong)
         for i in np.flatnonzero(wrong).tolist():
             self.report.refuse(self.source.name, int(places[i]), _WRONG[wrong[i]], slots[i].tobytes())
         good = is_record & (wrong == 0)
-        return self._frame(slots[good], producer[good], receiver[good]) if good.any() else None
+        if good.all():
+            return self._frame(slots, found)
+        return self._frame(slots[good], Places._make(each[good] for each in found)) if good.any() else None
 
     def _named(self, slot: Any) -> str:
         """Learn what a number stands for; what is wrong with it."""
@@ -225,59 +174,25 @@ class _Capture:
             self.report.volume(name)
         return ""
 
-    def _records(self, slots: NDArray[Any], is_record: Bool, wrong: I64) -> tuple[U32, U32]:
-        """[slot] -> number of its volume, and of its receiver's word; says what is wrong with records."""
-        number = slots["number"]
-        producer, known_producer = self.producers.look(slots["producer"], number)
-        ring, known_ring = self.rings.look(slots["ring"], number)
-        receiver, known_receiver = self.receivers.look(slots["receiver"], number)
-        nobody = slots["receiver"] == NOBODY
-        sizes = np.array([size for _, size in self.rings.values] or [0], np.uint64)[ring]
-        published, seen, delivered = slots["published"], slots["seen"], slots["delivered"]
-        late = np.maximum(np.maximum(published, seen), delivered) > LAST
-        order = (seen >= 0) & (seen < published) | (delivered >= 0) & ((delivered < seen) | (seen < 0))
-        outside = (slots["address"] >= sizes) | (slots["length"] > sizes)
-        for code, bad in (
-            (3, ~(_KNOWN_OP[slots["op"]] & _KNOWN_OUTCOME[slots["outcome"]])),
-            (4, ~known_producer),
-            (5, ~known_ring),
-            (6, ~known_receiver & ~nobody),
-            (7, (sizes > 0) & outside),
-            (8, (published < 0) | (seen < -1) | (delivered < -1) | late | order),
-        ):
-            wrong[is_record & (wrong == 0) & bad] = code
-        volumes = np.array([self.report.volumes[name] for name in self.producers.values] or [0], np.uint32)
-        return volumes[producer], np.where(nobody, 0, receiver + np.uint32(1)).astype(np.uint32)
-
-    def _frame(self, slots: NDArray[Any], producer: U32, receiver: U32) -> pl.DataFrame:
-        self._numbering(slots["ring"], slots["sequence"], slots["op"] == Op.PUBLISHED)
+    def _frame(self, slots: NDArray[Any], places: Places) -> pl.DataFrame:
+        more = len(self.rings.values) - self._begun.size
+        self._begun, self._next = np.pad(self._begun, (0, more)), np.pad(self._next, (0, more))
+        missing, again = follow(slots, places.ring, self._begun, self._next)
+        self.report.note("records missing in the numbering of their ring", missing)
+        self.report.note("records that come again in the numbering of their ring", again)
+        volumes = np.array([self.report.volumes[name] for name in self.producers.values], np.uint32)
         published, seen, delivered = slots["published"], slots["seen"], slots["delivered"]
         return rows(
             Message,
             slots.size,
             time=self.clock.times(published),
-            producer=producer,
-            receiver=words(["", *self.receivers.values], receiver),
+            producer=volumes[places.producer],
+            receiver=words(["", *self.receivers.values], places.receiver + 1),
             seen=np.where(seen >= 0, seen - published, -1),
             delivered=np.where(delivered >= 0, delivered - published, -1),
             raw=words(WORDS, word_of(slots["op"], slots["outcome"])),
             **{name: slots[name] for name in ("op", "ring", "sequence", "address", "length", "checksum", "outcome")},
         )
-
-    def _numbering(self, ring: U32, sequence: U64, published: Bool) -> None:
-        """Note what is missing or comes again among the published records of each ring."""
-        ring, sequence = ring[published], sequence[published]
-        order = np.argsort(ring, kind="stable")
-        ring, steps = ring[order], sequence[order].astype(np.int64)
-        first = np.flatnonzero(np.diff(ring, prepend=~ring[:1]))
-        before = np.roll(steps, 1)
-        for i in first.tolist():
-            before[i] = self._sequences.get(int(ring[i]), int(steps[i]) - 1)
-        for i in np.append(first[1:], ring.size)[: first.size].tolist():
-            self._sequences[int(ring[i - 1])] = int(steps[i - 1])
-        ahead = steps - before - 1
-        self.report.note("records missing in the numbering of their ring", int(ahead[ahead > 0].sum()))
-        self.report.note("records that come again in the numbering of their ring", int((ahead < 0).sum()))
 
 
 def _read_one(source: Input, report: Report) -> Iterator[pl.DataFrame]:
@@ -288,28 +203,28 @@ def _read_one(source: Input, report: Report) -> Iterator[pl.DataFrame]:
         capture = _Capture(source, clock, report)
         at, rest, gap = HEADER.itemsize, b"", -1
         lost = b""  # the first bytes of the gap that is open
-        while block := stream.read(_CHUNK * _SIZE - len(rest)):
+        while block := stream.read(_CHUNK * SIZE - len(rest)):
             data = rest + block
-            room = len(data) // _SIZE
-            slots, places = np.empty(room * _SIZE, np.uint8), np.empty(room, np.int64)
+            room = len(data) // SIZE
+            slots, places = np.empty(room * SIZE, np.uint8), np.empty(room, np.int64)
             gaps = np.empty((room, 2), np.int64)
-            found, holes, settled, since = _find(np.frombuffer(data, np.uint8), gap >= 0, slots, places, gaps)
+            found, holes, settled, since = find(np.frombuffer(data, np.uint8), gap >= 0, slots, places, gaps)
             for begin, end in gaps[:holes].tolist():
                 if gap < 0:
-                    gap, lost = at + begin, data[begin : begin + _SIZE]
+                    gap, lost = at + begin, data[begin : begin + SIZE]
                 report.refuse(source.name, gap, _no_slot(lost, at + end - gap, "up to the next whole slot"), lost)
                 gap = -1
             if found:
-                batch = capture.rows(slots[: found * _SIZE].view(SLOT), places[:found] + at)
+                batch = capture.rows(slots[: found * SIZE].view(SLOT), places[:found] + at)
                 if batch is not None:
                     yield batch
             if since >= 0 and gap < 0:
-                gap, lost = at + since, data[since : since + _SIZE]
+                gap, lost = at + since, data[since : since + SIZE]
             at, rest = at + settled, data[settled:]
     if gap >= 0:
         report.refuse(source.name, gap, _no_slot(lost, at + len(rest) - gap, "up to the file's end"), lost)
     elif rest:
-        report.refuse(source.name, at, f"cut short: {len(rest)} of a slot's {_SIZE} bytes", rest)
+        report.refuse(source.name, at, f"cut short: {len(rest)} of a slot's {SIZE} bytes", rest)
 
 
 def _no_slot(lost: bytes, count: int, until: str) -> str:
@@ -326,10 +241,10 @@ def _opened(name: str, head: bytes) -> _Clock:
     told = np.frombuffer(head, HEADER)[0]
     if crc32c(np.frombuffer(head, np.uint8), 0, HEADER.itemsize - 4) != told["crc"]:
         raise TraceError(f"{name}: the header is damaged (its checksum does not fit), nothing is known of the clock")
-    if told["version"] != VERSION or told["slot"] != _SIZE:
+    if told["version"] != VERSION or told["slot"] != SIZE:
         raise TraceError(
             f"{name}: version {told['version']} with slots of {told['slot']} bytes; only version {VERSION} "
-            f"with {_SIZE} is known: read it with a newer Strata"
+            f"with {SIZE} is known: read it with a newer Strata"
         )
     if not 0 <= told["unix"] <= LAST or not 0 <= told["monotonic"] <= LAST:
         raise TraceError(f"{name}: the header's clocks are before 0 or past 2**61 ns")

@@ -175,7 +175,7 @@ def write(plan: Plan, s: State, begin: int, out: Rows) -> None:
         r = producer % rings
         if now > look:
             look, waiting = _next_look(plan.first, plan.poll, max(now, look + waiting * handling)), np.uint64(0)
-        while head < tail and queue[head & mask].done <= now:
+        while head < tail and queue[head & mask].done < now:
             used[queue[head & mask].ring] -= np.uint64(queue[head & mask].bytes)
             head += one
         needs = line * (one + (length[i] + line - one) // line)

@@ -19,23 +19,23 @@ from typing import Any
 
 import numpy as np
 
-from traces.block import Flag
-from traces.dma import Event
 from traces.kernel import lean_kernel
 from traces.memory import Op as MemoryOp
 from traces.table import U64
+from traces.workloads._guest_drive import accessed, serve, submit
 from traces.workloads._guest_state import (
     BLOCK,
-    DMA,
-    DURABLE,
     FLUSH,
+    JOURNAL,
     LOGGED,
     MEMORY,
     NEVER,
-    NO_CAUSE,
+    NOBODY,
+    ONE_CPU,
     PAGE,
     READ,
-    RECORD,
+    WHOLE,
+    WORD,
     WRITE,
     Cause,
     Extent,
@@ -43,140 +43,8 @@ from traces.workloads._guest_state import (
 )
 from traces.workloads.draws import below, chance, draw, ln, unit
 
-_PAGE = np.uint64(PAGE)
 _THROTTLE = 1_000_000  # ns between two write-backs of everything
-_SYNC = int(Flag.SYNC)
 _RETRY = 10_000  # ns until an access tries again whose page is being read, or finds no room
-
-
-@lean_kernel
-def _accessed(g: Guest, op: int, cpu: int, address: int, size: int) -> Any:
-    """A row of the memory trace that comes by itself; its number."""
-    s, out = g.state[0], g.memory
-    i = s.memory_used
-    out.time[i], out.op[i], out.cpu[i], out.address[i], out.size[i] = s.now, op, cpu, address, size
-    out.cause[i], out.row[i] = NO_CAUSE, 0
-    s.memory_used += 1
-    s.memory += 1
-    if op == MemoryOp.STORE:
-        page = address // PAGE
-        g.writer[page], g.writer_row[page], g.written[page], g.touched[page] = MEMORY, s.memory - 1, s.now, 1
-    return s.memory - 1
-
-
-@lean_kernel
-def _dma(g: Guest, event: int, address: np.uint64, pages: int, row: int) -> Any:
-    """A row of the DMA trace whose cause is a row of the block trace; its number."""
-    s, out = g.state[0], g.dma
-    i = s.dma_used
-    out.time[i], out.event[i], out.write[i] = s.now, event, 2
-    out.address[i], out.size[i], out.target[i] = address, np.uint64(pages) * _PAGE, 0
-    out.cause[i], out.row[i] = BLOCK, row
-    s.dma_used += 1
-    s.dma += 1
-    return s.dma - 1
-
-
-@lean_kernel
-def page_of(g: Guest, block: int) -> Any:
-    """The guest page that holds a block of the drive."""
-    f = g.fixed
-    if block < f.image_blocks:
-        return f.image + block
-    if block < f.image_blocks + f.log_blocks:
-        return f.log + block - f.image_blocks
-    return f.cache + g.slot_of[block - f.image_blocks - f.log_blocks]
-
-
-@lean_kernel
-def submit(g: Guest, op: int, blocks: Extent, cpu: int, cause: Cause) -> Any:
-    """Give the drive a command for which ``cpu`` waits (see `Commands`). Its row of the block trace."""
-    first, count = blocks.first, blocks.length
-    s, f, out, c = g.state[0], g.fixed, g.block, g.commands
-    i, k = s.block_used, s.tail % c.op.size
-    start = max(s.now + f.fetch, s.device_free)
-    done = start + count * f.page + (f.read if op == READ else f.write if op == WRITE else f.flush)
-    s.device_free = done
-    out.time[i], out.op[i] = s.now, op
-    out.address[i], out.length[i] = first * PAGE, count * PAGE
-    out.latency[i] = done - s.now if done < s.crash else -1
-    out.flags[i] = _SYNC if cpu != -1 else 0
-    out.cause[i], out.row[i] = cause.kind, cause.row
-    s.block_used += 1
-    s.block += 1
-    c.op[k], c.first[k], c.length[k], c.start[k], c.done[k] = op, first, count, start, done
-    c.row[k], c.cpu[k] = s.block - 1, cpu
-    s.tail += 1
-    if count:
-        s.free -= 1
-        c.iova[k] = g.iovas[s.free]
-        for n in range(count):
-            page = page_of(g, first + n)
-            _dma(g, Event.MAP, c.iova[k] + np.uint64(n) * _PAGE, 1, s.block - 1)
-            g.dma.target[s.dma_used - 1] = page * PAGE
-            if page >= f.cache and page < f.cache + f.cache_pages:
-                g.pinned[page - f.cache] += 1
-                g.filling[page - f.cache] = op == READ
-    return s.block - 1
-
-
-@lean_kernel
-def _serve(g: Guest) -> None:
-    """The drive's next step: a page moved, or the command done."""
-    s, f, c = g.state[0], g.fixed, g.commands
-    k = s.head % c.op.size
-    if s.served < c.length[k]:
-        page = page_of(g, c.first[k] + s.served)
-        row = _dma(g, Event.ACCESS, c.iova[k] + np.uint64(s.served) * _PAGE, 1, c.row[k])
-        g.dma.target[s.dma_used - 1] = page * PAGE
-        into = c.op[k] == READ
-        g.dma.write[s.dma_used - 1] = 1 if into else 0
-        if into:
-            g.writer[page], g.writer_row[page], g.written[page], g.touched[page] = DMA, row, s.now, 1
-        s.served += 1
-        return
-    if c.length[k]:
-        _dma(g, Event.INTERRUPT, np.uint64(0), 0, c.row[k])
-        _dma(g, Event.UNMAP, c.iova[k], c.length[k], c.row[k])
-        _dma(g, Event.INVALIDATE_IOTLB_PAGES, c.iova[k], c.length[k], c.row[k])
-        _dma(g, Event.WAIT, np.uint64(0), 0, c.row[k])
-        g.iovas[s.free] = c.iova[k]
-        s.free += 1
-        for n in range(c.length[k]):
-            place = page_of(g, c.first[k] + n) - f.cache
-            if place >= 0 and place < f.cache_pages:
-                g.pinned[place] -= 1
-                g.filling[place] = 0
-                if c.op[k] == WRITE and g.dirty_since[place] < 0:
-                    g.journal[place] = 0
-    else:
-        _dma(g, Event.INTERRUPT, np.uint64(0), 0, c.row[k])
-    if c.cpu[k] >= 0:
-        g.cpu_at[c.cpu[k]] = s.now
-    elif c.op[k] == FLUSH:
-        s.committing = -1
-        for place in range(f.cache_pages):
-            if g.journal[place] & LOGGED:
-                g.journal[place] = DURABLE
-        _publish(g, c.row[k])
-    s.head += 1
-    s.served = 0
-
-
-@lean_kernel
-def _publish(g: Guest, row: int) -> None:
-    """Tell the agent that a commit is durable, by a record in the ring."""
-    s, f, out = g.state[0], g.fixed, g.message
-    _accessed(g, MemoryOp.STORE, 0, f.ring * PAGE + s.ring_at, RECORD)
-    i = s.message_used
-    out.time[i], out.sequence[i], out.address[i] = s.now, s.sequence, s.ring_at
-    seen = f.poll - s.now % f.poll  # the agent looks at whole multiples
-    out.seen[i] = seen if s.now + seen + f.deliver < s.crash else -1
-    out.cause[i], out.row[i] = BLOCK, row
-    s.message_used += 1
-    s.message += 1
-    s.sequence += 1
-    s.ring_at = (s.ring_at + RECORD) % f.ring_bytes
 
 
 @lean_kernel
@@ -200,7 +68,7 @@ def _evict(g: Guest) -> Any:
 
 
 @lean_kernel
-def _hold(g: Guest, block: int) -> Any:
+def _hold(g: Guest, block: Any) -> Any:
     """The place of a file block in the cache, made where it has none; -1 where there is no room."""
     place = g.slot_of[block]
     if place < 0:
@@ -213,21 +81,21 @@ def _hold(g: Guest, block: int) -> Any:
 
 
 @lean_kernel
-def _file_access(g: Guest, cpu: int, block: int, number: np.uint64) -> bool:
+def _file_access(g: Guest, cpu: int, block: Any, number: np.uint64) -> bool:
     """Read or overwrite a page of a file; whether the processor waits for the drive."""
     s, f = g.state[0], g.fixed
     held = g.slot_of[block] >= 0
     place = _hold(g, block)
     address = (f.cache + place) * PAGE
     if chance(draw(f.lane, number), np.uint64(f.file_writes)):
-        _accessed(g, MemoryOp.STORE, cpu, address, PAGE)
+        accessed(g, MemoryOp.STORE, cpu, address, WHOLE)
         if g.dirty_since[place] < 0:
             g.dirty_since[place] = s.now
             s.dirty += 1
         s.fresh += 1 - g.fresh[place]
         g.fresh[place] = 1
         return False
-    row = _accessed(g, MemoryOp.LOAD, cpu, address, PAGE)
+    row = accessed(g, MemoryOp.LOAD, cpu, address, WHOLE)
     if held:
         return False
     count = 1
@@ -246,7 +114,7 @@ def _file_access(g: Guest, cpu: int, block: int, number: np.uint64) -> bool:
 
 
 @lean_kernel
-def _must_wait(g: Guest, block: int) -> bool:
+def _must_wait(g: Guest, block: Any) -> bool:
     """Whether a page of a file is being read, or finds no room: then the access is tried again later."""
     place = g.slot_of[block]
     if place >= 0:
@@ -264,18 +132,18 @@ def _access(g: Guest, cpu: int, anonymous: U64, files: U64) -> None:
     number = np.uint64(4 * s.accesses)
     at = s.drawn
     to_file = chance(draw(f.lane, number), np.uint64(f.files))
-    if to_file and _must_wait(g, int(files[at])):
+    if to_file and _must_wait(g, np.int64(files[at])):
         g.cpu_at[cpu] = s.now + _RETRY
         return
     s.accesses += 1
     s.drawn += 1
     if to_file:
-        if _file_access(g, cpu, int(files[at]), number + np.uint64(1)):
+        if _file_access(g, cpu, np.int64(files[at]), number + np.uint64(1)):
             return
     else:
         offset = int(below(draw(f.lane, number + np.uint64(2)), np.uint64(PAGE // 8))) * 8
         op = MemoryOp.STORE if chance(draw(f.lane, number + np.uint64(1)), np.uint64(f.stores)) else MemoryOp.LOAD
-        _accessed(g, op, cpu, (f.anonymous + int(anonymous[at])) * PAGE + offset, 8)
+        accessed(g, op, cpu, (f.anonymous + np.int64(anonymous[at])) * PAGE + offset, WORD)
     gap = -ln(unit(draw(f.lane, number + np.uint64(3)))) * f.gap
     g.cpu_at[cpu] = s.now + 1 + int(gap)
 
@@ -299,7 +167,7 @@ def _write_back(g: Guest) -> None:
         count += 1
     s.writeback_at = block + count if block + count < f.file_blocks else -1
     if count:
-        submit(g, WRITE, Extent(f.image_blocks + f.log_blocks + block, count), -1, Cause(MEMORY, last))
+        submit(g, WRITE, Extent(f.image_blocks + f.log_blocks + block, count), NOBODY, Cause(MEMORY, last))
 
 
 @lean_kernel
@@ -324,12 +192,12 @@ def _commit(g: Guest) -> None:
     count = min(s.commit_left, f.most, f.log_blocks - s.log_at)
     row = 0
     for n in range(count):
-        row = _accessed(g, MemoryOp.STORE, 0, (f.log + s.log_at + n) * PAGE, PAGE)
-    written = submit(g, WRITE, Extent(f.image_blocks + s.log_at, count), -1, Cause(MEMORY, row))
+        row = accessed(g, MemoryOp.STORE, ONE_CPU, (f.log + s.log_at + n) * PAGE, WHOLE)
+    written = submit(g, WRITE, Extent(f.image_blocks + s.log_at, count), NOBODY, Cause(MEMORY, row))
     s.log_at = (s.log_at + count) % f.log_blocks
     s.commit_left -= count
     if not s.commit_left:
-        submit(g, FLUSH, Extent(0, 0), -2, Cause(BLOCK, written))
+        submit(g, FLUSH, Extent(0, 0), JOURNAL, Cause(BLOCK, written))
 
 
 @lean_kernel
@@ -361,7 +229,7 @@ def live(g: Guest, until: int, anonymous: U64, files: U64) -> bool:
         served = NEVER
         if s.head < s.tail:
             served = c.start[k] + s.served * f.page if s.served < c.length[k] else c.done[k]
-        cpu = 0
+        cpu = ONE_CPU
         for each in range(1, g.cpu_at.size):
             if g.cpu_at[each] < g.cpu_at[cpu]:
                 cpu = each
@@ -372,7 +240,7 @@ def live(g: Guest, until: int, anonymous: U64, files: U64) -> bool:
             return True
         s.now = max(s.now, then)
         if then == served:
-            _serve(g)
+            serve(g)
         elif then == wakes:
             if s.dirty * 5 > f.cache_pages and s.writeback_limit < s.now - _THROTTLE:
                 s.writeback_at, s.writeback_limit = 0, s.now  # the one who writes starts it

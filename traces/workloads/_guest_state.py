@@ -1,6 +1,6 @@
 """What the guest of `traces.workloads._guest` is made of: what stays, what changes, rows to be taken away."""
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,17 @@ PAYLOAD = 64  # bytes that tell of a commit
 RECORD = 128  # bytes of the ring that it takes: a line for its header
 NEVER = 1 << 62
 LOGGED, DURABLE = 1, 2  # of a page: the commit under way covers it; an earlier commit holds it
-READ, WRITE, FLUSH = int(BlockOp.READ), int(BlockOp.WRITE), int(BlockOp.FLUSH)
+
+
+def _numbers(*numbers: int) -> Any:
+    """Numbers for calls: Numba compiles a function anew for every number that a call spells out, 30 s in all."""
+    return tuple(np.int64(number) for number in numbers)
+
+
+READ, WRITE, FLUSH = _numbers(BlockOp.READ, BlockOp.WRITE, BlockOp.FLUSH)
+ONE_CPU, NOBODY, JOURNAL = _numbers(0, -1, -2)  # who waits for a command, or accesses
+WORD, LINES, WHOLE = _numbers(8, RECORD, PAGE)  # sizes of accesses
+NO_PAGES, A_PAGE = _numbers(0, 1)
 NO_CAUSE, MEMORY, CONFIG, BLOCK, DMA = range(5)  # kinds as causes
 
 STATE = np.dtype(

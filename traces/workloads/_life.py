@@ -12,12 +12,14 @@ from traces.table import I64, U64
 from traces.truth import TraceRecords
 from traces.workloads import _boot
 from traces.workloads._guest import live as until_then
-from traces.workloads._guest import page_of, room, submit
+from traces.workloads._guest import room
+from traces.workloads._guest_drive import page_of, submit
 from traces.workloads._guest_rows import Taken, dirty_rows
 from traces.workloads._guest_state import (
     BLOCK,
     CONFIG,
     DURABLE,
+    JOURNAL,
     NEVER,
     PAGE,
     READ,
@@ -112,7 +114,7 @@ class _Life:
             if not room(self.guest):
                 yield from self.taken.parts()
             blocks = Extent(begin, min(most, first + count - begin))
-            cause = Cause(BLOCK, submit(self.guest, READ, blocks, -2, cause))
+            cause = Cause(BLOCK, submit(self.guest, READ, blocks, JOURNAL, cause))
             yield from self.go(NEVER)
 
 
@@ -187,7 +189,7 @@ def _recover(life: _Life) -> Iterator[Part]:
             if not room(guest):
                 yield from life.taken.parts()
             count = min(fixed.most, run.size - begin)
-            submit(guest, WRITE, Extent(base + int(run[begin]), count), -2, Cause(BLOCK, read))
+            submit(guest, WRITE, Extent(base + int(run[begin]), count), JOURNAL, Cause(BLOCK, read))
             yield from life.go(NEVER)
 
 

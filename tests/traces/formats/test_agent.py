@@ -15,7 +15,8 @@ from tests.reference.messages import crc32c
 from traces.errors import TraceError
 from traces.export.agent import Capture
 from traces.formats import agent
-from traces.formats.agent import FORMAT, SLOT
+from traces.formats._capture import SLOT
+from traces.formats.agent import FORMAT
 from traces.ingest import ingest
 from traces.message import Op, Outcome
 from traces.store import Store

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tests.generated import OTHERS
 from traces.block import Op as BlockOp
 from traces.config import configured
 from traces.dma import Event
@@ -24,23 +25,7 @@ from traces.workloads.worlds import generate
 pytestmark = pytest.mark.kernels
 
 PAGE = 4096
-SMALL: dict[str, Any] = {
-    "life": "boot; work 700ms; migrate; work 300ms; crash; resume; work 200ms",
-    "memory": "4MiB",
-    "cache": "2MiB",
-    "files": "8MiB",
-    "image": "1MiB",
-    "journal": "1MiB",
-    "rate": 30_000,
-    "file_share": 0.3,
-    "commit": "60ms",
-    "writeback": "50ms",
-    "expire": "200ms",
-    "bandwidth": "512MiB",
-    "downtime": "2ms",
-    "reset": "50ms",
-    "seed": 5,
-}
+SMALL = OTHERS["vm-life"]
 
 Life = tuple[dict[str, pl.DataFrame], dict[tuple[str, str], pl.DataFrame], list[Era]]
 

@@ -20,10 +20,10 @@ pytestmark = pytest.mark.kernels
     cells=st.integers(120, 400),
     cpus=st.integers(1, 2),
     spaces=st.integers(1, 2),
-    batch=st.integers(1, 900),
+    batch=st.integers(20, 900),
 )
 def test_stencil__sweeps(dimensions: int, cells: int, cpus: int, spaces: int, batch: int) -> None:
-    asked = {"footprint": cells * 16, "cpus": cpus, "spaces": spaces, "dimensions": dimensions, "accesses": 9000}
+    asked = {"footprint": cells * 16, "cpus": cpus, "spaces": spaces, "dimensions": dimensions, "accesses": 4000}
     config = configured(Stencil, asked)
     rows = pl.concat(generate(config, batch))
     inner = config.cells // config.plane - 2
@@ -46,7 +46,7 @@ def test_a_sweep__stores_each_inner_cell_once(dimensions: int, points: int) -> N
     rows = pl.concat(generate(config))
     stores = rows.filter(op=int(Op.STORE))
     assert stores.height == stores["address"].n_unique() == inner
-    assert rows["address"].max() < (1 << 32) + 2 * config.cells * 8 <= (1 << 32) + (64 << 10)
+    assert rows["address"].to_numpy().max() < (1 << 32) + 2 * config.cells * 8 <= (1 << 32) + (64 << 10)
     assert config.cells * 16 > 0.9 * (64 << 10)
     assert WORKLOAD.spans(config)[0].label == f"stencil {dimensions}d"
 
