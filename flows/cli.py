@@ -25,7 +25,7 @@ from flows.verbs import (
 
 app = typer.Typer(
     name="strata",
-    help="Replay recorded or generated block traces through emulated storage layers, and query what comes of it.",
+    help="Replay recorded or generated memory and storage traces through emulated layers, and query what comes of it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -104,7 +104,10 @@ def demo(out: Output) -> None:
 @verb
 def ingest(
     out: Output,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Recordings; compressed ones as they are.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Recordings, compressed ones as they are, or a folder of one."),
+    ],
     format: Annotated[  # noqa: A002 - what the option is called
         str | None,
         typer.Option(
@@ -209,12 +212,7 @@ def traces(out: Output) -> None:
     """List the traces of the store."""
     from flows import show
 
-    store = out.store
-    out.records(
-        [show.trace_data(kind, name, store.info(kind, name)) for kind, name in store.traces()] if out.json else [],
-        show.trace_names(store) if not out.json else [],
-    )
-    if not store.traces():
+    if not show.traces(out):
         out.note(f"no traces in {out.root}: `strata ingest FILE` reads a recording, `strata generate` makes a trace")
 
 
@@ -234,9 +232,10 @@ def show(
     from flows import show as shown
 
     found = [(k, n) for k, n in out.store.traces() if what in (n, f"{k}/{n}")]
-    if found:
-        kind, name = out.store.find(what)
-        shown.trace(out, kind, name, rows)
+    if len(found) > 1:
+        shown.named(out, what, [kind for kind, _ in found])
+    elif found:
+        shown.trace(out, *found[0], rows)
     else:
         shown.run(out, what)
 

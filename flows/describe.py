@@ -85,7 +85,7 @@ def figures(out: Output, kind: str, name: str, info: TraceInfo) -> None:
         out.text("")
         _figures(out, rows)
     else:
-        out.note(f"strata profile {kind}/{name}: sizes, footprint, reuse, skew and arrivals of this trace")
+        out.hint(f"strata profile {kind}/{name}: sizes, footprint, reuse, skew and arrivals of this trace")
 
 
 def _figures(out: Output, rows: Sequence[Row]) -> None:

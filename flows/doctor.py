@@ -18,8 +18,9 @@ from packaging.requirements import Requirement
 
 from flows.terminal import Output, bytes_text
 from traces.catalog import connect, is_current
-from traces.errors import StoreError, StrataError
+from traces.errors import StoreError
 from traces.store import Store
+from traces.usable import usable
 
 FREE = 1 << 30  # bytes of free disk below which something is wrong
 _COMPILE = """
@@ -128,11 +129,8 @@ def _catalog(store: Store) -> Finding:
 
 
 def _traces(store: Store) -> Iterator[Finding]:
-    for kind, name in store.traces():
-        try:
-            store.info(kind, name)
-        except StrataError as error:
-            yield _finding(f"trace {name}", str(error), wrong=True)
+    for name, why in usable(store)[1].items():
+        yield _finding(f"trace {name}", why, wrong=True)
 
 
 def _server() -> Iterator[Finding]:

@@ -12,12 +12,24 @@ from traces.store import Store
 
 
 @task(task_run_name="write {trace} as {format}", cache_policy=NO_CACHE)
-def write(store: Path, trace: str, format: str, target: Path) -> Exported:  # noqa: A002 - what the command line calls it
+def write(
+    store: Path,
+    trace: str,
+    format: str,  # noqa: A002 - what the command line calls it
+    target: Path,
+    replace: bool,
+) -> Exported:
     """Write the file; it is renamed into place when whole."""
-    return jobs.export(Store(store), trace, format, target, progress=watcher())
+    return jobs.export(Store(store), trace, format, target, replace=replace, progress=watcher())
 
 
 @flow(name="export")
-def export(trace: str, format: str, target: Path, store: Path = Path("data")) -> Exported:  # noqa: A002
+def export(
+    trace: str,
+    format: str,  # noqa: A002
+    target: Path,
+    replace: bool = False,
+    store: Path = Path("data"),
+) -> Exported:
     """Write a trace as a file of another format: what ``strata export`` does."""
-    return write(store, trace, format, target)
+    return write(store, trace, format, target, replace)

@@ -106,9 +106,17 @@ def profile(store: Store, trace: str, *, progress: Progress = nobody) -> Profile
         return profiling.profile(store, trace, progress)
 
 
-def export(store: Store, trace: str, format: str, target: Path, *, progress: Progress = nobody) -> Exported:  # noqa: A002
+def export(
+    store: Store,
+    trace: str,
+    format: str,  # noqa: A002 - what the command line calls it
+    target: Path,
+    *,
+    replace: bool = False,
+    progress: Progress = nobody,
+) -> Exported:
     """Write a trace as a file of another format; see `traces.export.export`. ``progress`` counts rows."""
-    return write_file(store, trace, format, target, progress=progress)
+    return write_file(store, trace, format, target, replace=replace, progress=progress)
 
 
 def combinations(settings: Settings) -> list[dict[str, Any]]:

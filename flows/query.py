@@ -51,7 +51,11 @@ def query(out: Output, sql: str, *, as_csv: bool, parquet: Path | None) -> None:
                 out.document([dict(zip(names, row, strict=True)) for row in answer.fetchall()])
             else:
                 found = answer.fetchmany(_SHOWN + 1)
-                out.table([dict(zip(names, map(_cell, row), strict=True)) for row in found[:_SHOWN]] or [])
+                shown = [list(map(_cell, row)) for row in found[:_SHOWN]]
+                cut = [[_cut(cell, out.width) for cell in row] for row in shown]
+                out.table([dict(zip(names, row, strict=True)) for row in cut])
+                if cut != shown:
+                    out.note("text that is longer than a line is cut: --csv, --json and --parquet give all")
                 if not found:
                     out.note(f"no rows ({', '.join(names)})")
                 if len(found) > _SHOWN:
@@ -80,6 +84,11 @@ def _reads_only(db: duckdb.DuckDBPyConnection, sql: str) -> None:
 def _cell(value: Any) -> Any:
     """Whole numbers as they are, so that they can be pasted into the next query."""
     return text(value) if isinstance(value, float) else value
+
+
+def _cut(cell: Any, width: int) -> Any:
+    """Text cut to a line of the terminal."""
+    return f"{cell[: width - 1]}…" if isinstance(cell, str) and len(cell) > width else cell
 
 
 def _keep(db: duckdb.DuckDBPyConnection, sql: str, target: Path) -> None:

@@ -1,5 +1,6 @@
 """What the verbs show: rows about traces, runs, stages, formats and generators."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import accumulate
@@ -7,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from flows import describe
 from flows.terminal import Output, bytes_text, span_text, text
-from traces.catalog import connect, is_current
+from traces.catalog import connect, is_current, left_out
 from traces.errors import StoreError, TraceError, nearest
 from traces.info import TraceInfo
 from traces.kinds import KINDS
-from traces.store import Store, read
+from traces.store import read
 from traces.table import columns_of, name_of
+from traces.usable import Infos, usable
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_SHOWN = 20  # rows of a table that may have thousands
 _REFUSED = 5  # refused rows that `ingest` prints
 
 
@@ -42,7 +45,13 @@ def ready(out: Output) -> "duckdb.DuckDBPyConnection":
             if not store.catalog.exists():
                 raise
             out.note(f"the catalog tells less than the store holds and cannot be made anew: {error}")
+    _left_out(out, left_out(store))
     return connect(store)
+
+
+def _left_out(out: Output, traces: Mapping[str, str]) -> None:
+    for name, why in traces.items():
+        out.note(f"trace {name} is left out: {why}")
 
 
 def rows(db: "duckdb.DuckDBPyConnection", sql: str, values: Sequence[Any] = ()) -> list[Row]:
@@ -105,19 +114,26 @@ def ingested(out: Output, made: Iterable["Ingested"]) -> None:
             "reads": f"{info.total('reads'):,} ({bytes_text(info.total('bytes_read'))})",
             "writes": f"{info.total('writes'):,} ({bytes_text(info.total('bytes_written'))})",
         }
-        others = info.total("requests") - info.total("reads") - info.total("writes")
-        facts |= {"others": f"{others:,}"} if others else {}
+        facts |= {"others": f"{info.others:,}"} if info.others else {}
         facts |= describe.feeds(out.store, each.kind, each.name, info)
         out.record(facts)
         _notes(out, info)
         _refused(out, each.kind, each.name, info)
         out.text("")
+    _left_out(out, left_out(out.store))
 
 
 def _notes(out: Output, info: TraceInfo) -> None:
-    """What was odd, most often first."""
-    notes = sorted(info.notes.items(), key=lambda note: -note[1])
+    """What was odd, most often first; sentences that differ in a number in the order of the number."""
+    notes = sorted(info.notes.items(), key=lambda note: (-note[1], _by_numbers(note[0])))
     out.table([{"times": count, "note": sentence} for sentence, count in notes])
+
+
+def _by_numbers(sentence: str) -> list[Any]:
+    """A sentence such that 13.1 s is before 113.6 s: text and numbers in turn."""
+    parts: list[Any] = re.split(r"(\d+(?:\.\d+)?)", sentence)
+    parts[1::2] = map(float, parts[1::2])
+    return parts
 
 
 def _refused(out: Output, kind: str, name: str, info: TraceInfo) -> None:
@@ -145,8 +161,8 @@ def trace(out: Output, kind: str, name: str, first: int) -> None:
     facts = trace_row(kind, name, info)
     facts |= {"format": f"{info.format}: {info.reason}" if info.reason else info.format, "content": info.content}
     facts |= {"moved": info.moved, "duplicated": info.duplicated, "clock": _clock(info)}
-    if info.options:
-        facts["asked"] = ", ".join(f"{key}={value}" for key, value in info.options.items() if value != "")
+    if asked := _asked(info):
+        facts["asked"] = ", ".join(f"{key}={value}" for key, value in asked.items())
     out.record(facts)
     _notes(out, info)
     volumes = [
@@ -163,9 +179,9 @@ def trace(out: Output, kind: str, name: str, first: int) -> None:
         for index, v in enumerate(info.volumes)
     ]
     out.text("")
-    out.table(volumes[:20], title="volumes")
-    if len(volumes) > 20:
-        out.note(f"{len(volumes) - 20:,} more: strata sql \"FROM volumes WHERE trace = '{name}'\"")
+    out.table(volumes[:_SHOWN], title="volumes")
+    if len(volumes) > _SHOWN:
+        out.note(f"{len(volumes) - _SHOWN:,} more: strata sql \"FROM volumes WHERE trace = '{name}'\"")
     describe.fitness(out, kind, name, info)
     describe.figures(out, kind, name, info)
     if info.sources:
@@ -176,6 +192,18 @@ def trace(out: Output, kind: str, name: str, first: int) -> None:
     if head:
         out.text("")
         out.table(head, title=f"first {len(head)} rows")
+
+
+def _asked(info: TraceInfo) -> Row:
+    """What was asked for, without what means nothing to the format."""
+    from dataclasses import fields
+
+    from traces.formats import FORMATS
+    from traces.formats.reader import Options
+
+    recorded = FORMATS.get(info.format)
+    idle = {each.name for each in fields(Options)} - recorded.declares if recorded else set()
+    return {key: value for key, value in info.options.items() if value != "" and key not in idle}
 
 
 def _clock(info: TraceInfo) -> str:
@@ -232,6 +260,10 @@ def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
             name_of(table): rows(db, f"SELECT * FROM {name_of(table)} WHERE run IN ({marks})", ids) if ids else []
             for table in summaries
         }
+    grouped = {name: {run: list[Row]() for run in ids} for name in found}
+    for name, its in found.items():
+        for row in its:
+            grouped[name][row["run"]].append(row)
     if out.json:
         out.document(
             [
@@ -243,7 +275,7 @@ def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
                     "fresh": each.fresh,
                     "seconds": each.seconds,
                     "requests": each.requests,
-                    **{name: [row for row in found[name] if row["run"] == each.run] for name in found},
+                    **{name: of_run[each.run] for name, of_run in grouped.items()},
                 }
                 for each in grid.runs
             ]
@@ -251,7 +283,7 @@ def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
         return
     for table in summaries:
         docs = {column.name: column.doc for column in columns_of(table)}
-        by_run = {run: [row for row in found[name_of(table)] if row["run"] == run] for run in ids}
+        by_run = grouped[name_of(table)]
         if len(ids) == 1 and len(by_run[ids[0]]) == 1:
             row = by_run[ids[0]][0]
             out.table([{"figure": k, "value": text(v), "meaning": docs[k]} for k, v in row.items() if k in docs])
@@ -267,14 +299,17 @@ def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
 
 
 def _headline(out: Output, table: type[Any], shown: list[Row], always: list[str], headline: list[str]) -> None:
-    """The stage's headline figures, from the first as far as the terminal has room."""
+    """The stage's headline figures, from the first as far as the terminal has room; of many rows the first."""
 
     def width(key: str) -> int:
         return max(len(key), *(len(text(row[key])) for row in shown)) + 3  # and what stands between columns
 
+    total, shown = len(shown), shown[: max(_SHOWN, len({row["run"] for row in shown}))]
     room = out.width - sum(width(key) for key in always)
     keep = [key for key, taken in zip(headline, accumulate(map(width, headline)), strict=True) if taken <= room]
     out.table([{key: row[key] for key in [*always, *keep]} for row in shown])
+    if total > len(shown):
+        out.note(f'{total - len(shown):,} more rows: strata sql "FROM {name_of(table)}"')
     if hidden := len({column.name for column in columns_of(table)} - {*always, *keep}):
         out.note(f'{hidden} more figures: strata sql "FROM {name_of(table)}"')
 
@@ -307,6 +342,26 @@ def known(what: str, name: str, names: Mapping[str, Any]) -> Any:
     return names[name]
 
 
-def trace_names(store: Store) -> list[Row]:
-    """Every trace of the store, a row each."""
-    return [trace_row(kind, name, store.info(kind, name)) for kind, name in store.traces()]
+_LEAST = ("refused", "span", "volumes", "written", "read", "writes", "reads", "format")  # first to be dropped first
+
+
+def traces(out: Output) -> bool:
+    """Every trace of the store, a row each; whether there is any."""
+    infos, wrong = usable(out.store)
+    _listed(out, infos)
+    _left_out(out, wrong)
+    return bool(infos or wrong)
+
+
+def named(out: Output, name: str, kinds: Iterable[str]) -> None:
+    """The traces of several kinds that share a name, and how to name one of them."""
+    infos = {(kind, name): out.store.info(kind, name) for kind in kinds}
+    _listed(out, infos)
+    out.note(f"one of them is named with its kind: strata show {min(infos)[0]}/{name}")
+
+
+def _listed(out: Output, infos: Infos) -> None:
+    if out.json:
+        out.document([trace_data(*each, info) for each, info in infos.items()])
+    else:
+        out.table([trace_row(*each, info) for each, info in infos.items()], least=_LEAST)

@@ -80,8 +80,11 @@ class Output:
         table.width = min(self.width, _PAGE)
         self._print(table)
 
-    def table(self, records: Sequence[Record], title: str = "") -> None:
-        """A table for people, numbers to the right; a record a block where a terminal has no room for the columns."""
+    def table(self, records: Sequence[Record], title: str = "", least: Sequence[str] = ()) -> None:
+        """A table for people, numbers to the right; a record a block where a terminal has no room for the columns.
+
+        ``least`` are columns that make room first, from the first on; a note says how many did.
+        """
         from rich import box
         from rich.table import Table
 
@@ -89,10 +92,14 @@ class Output:
             return
         if title and not self.quiet:
             self._print(_plain(title, "bold"))
-        names = list(dict.fromkeys(name for record in records for name in record))
-        cells = [[text(record.get(name)) for name in names] for record in records]
-        widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(names)]
-        if sum(widths) - max(widths) + min(max(widths), _FOLDED) + 3 * len(names) > self.width:
+        cells = {name: [text(r.get(name)) for r in records] for name in dict.fromkeys(n for r in records for n in r)}
+        widths = {name: max(len(name), *map(len, column)) for name, column in cells.items()}
+        dropped = 0
+        for name in least:
+            if not self._fits(widths):
+                dropped += widths.pop(name, None) is not None
+        names = list(widths)
+        if not self._fits(widths):
             for record in records:
                 self.record(record)
                 self.text("")
@@ -101,9 +108,15 @@ class Output:
         for name in names:
             right = any(isinstance(r.get(name), int | float) and not isinstance(r.get(name), bool) for r in records)
             table.add_column(_plain(name), justify="right" if right else "left", overflow="fold")
-        for row in cells:
+        for row in zip(*(cells[name] for name in names), strict=True):
             table.add_row(*map(_plain, row))
         self._print(table)
+        if dropped:
+            self.note(f"{dropped} more columns: a wider terminal or --json tells them")
+
+    def _fits(self, widths: Mapping[str, int]) -> bool:
+        widest = max(widths.values())
+        return sum(widths.values()) - widest + min(widest, _FOLDED) + 3 * len(widths) <= self.width
 
     def document(self, value: Any) -> None:
         """JSON on stdout."""
@@ -117,6 +130,11 @@ class Output:
         """Something beside the answer, on stderr."""
         if not self.quiet:
             self._console(stderr=True).print(_plain(line, "dim" if sys.stderr.isatty() else ""))
+
+    def hint(self, line: str) -> None:
+        """What to do next, for people alone: nothing where stdout is no terminal."""
+        if sys.stdout.isatty():
+            self.note(line)
 
     def error(self, line: str) -> None:
         """What went wrong, on stderr."""

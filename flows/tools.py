@@ -136,12 +136,13 @@ def export(
         ),
     ],
     file: Annotated[Path, typer.Argument(help="The file to write; .gz, .zst, .bz2 and .lz4 compress it.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Put it in place of a file that is there.")] = False,
     flow: FlowOption = False,
 ) -> None:
     """Write a trace as a file that other tools read, and tell what the format does not carry."""
     from flows import describe
 
-    describe.exported(out, perform(out, "export", flow, trace=trace, format=format, target=file))
+    describe.exported(out, perform(out, "export", flow, trace=trace, format=format, target=file, replace=replace))
 
 
 def _derive(

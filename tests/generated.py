@@ -10,10 +10,10 @@ from traces.config import configured
 from traces.kinds import KINDS
 from traces.table import columns_of
 from traces.workloads import WORKLOADS
-from traces.workloads.workload import Shared, Workload
+from traces.workloads.workload import Common, Workload
 from traces.workloads.world import World
 
-PLAIN = {name: each for name, each in WORKLOADS.items() if issubclass(each.config, Shared)}
+PLAIN = {name: each for name, each in WORKLOADS.items() if issubclass(each.config, Common)}
 
 SMALL = {"requests": 20_000, "reads": 0.3, "volumes": 3, "capacity": 4096 * 1000, "seed": 42}
 

@@ -233,7 +233,7 @@ def _most_places(kind: str, volume: Volume, shift: int) -> int:
     touched = 2 * volume.requests + ((volume.bytes_read + volume.bytes_written) >> shift)
     if kind == "block":
         return max(min((volume.extent >> shift) + 1, touched), 1)
-    # accesses of no told size are not in the extent; of memory, bytes of fetches and of dirty regions are nowhere
+    # of memory, bytes of fetches and of dirty regions are counted nowhere
     return 1 << 40 if kind == "memory" else touched
 
 

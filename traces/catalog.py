@@ -20,7 +20,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -29,7 +29,6 @@ import duckdb
 import polars as pl
 
 from traces.errors import StoreError
-from traces.info import TraceInfo
 from traces.kinds import KINDS
 from traces.ledger import Refused, Runs, Traces, Volumes
 from traces.profile import PROFILE_TABLES, TraceProfile, kept_profile
@@ -37,11 +36,12 @@ from traces.store import Store, disk_errors, packed_runs
 from traces.store import part as part_of
 from traces.table import U64, Text, columns_of, comments, duckdb_type, name_of, quoted, schema_of, select_list
 from traces.truth import TRUTHS
+from traces.usable import Infos, trace_row, usable, volume_rows
 
 LOOSE = 256  # `publish` packs when more loose runs than this lie about
 GRACE = 3600.0  # seconds that a folder outlives the pack it went into
 
-_REFUSALS = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS)
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 _HOUSE = Path(__file__).parents[1]
 _FLOORS = ("traces", "pipeline", "flows")
 _RUN = {"run": "the run that this row is a result of (see table runs)"}
@@ -56,6 +56,7 @@ class Published(NamedTuple):
     root: Annotated[Text, "the store's folder: the views read files below it"]
     version: Annotated[Text, "the version of Strata that built it"]
     state: Annotated[Text, "hash of the files that were there and of the code: tells whether the catalog is current"]
+    left_out: Annotated[Text, "traces that no table tells of, for they are damaged, as JSON: name to reason"]
 
 
 STORE_TABLES: tuple[type[Any], ...] = (Runs, Traces, Volumes, Refused, *TRUTHS.values(), Published)
@@ -92,7 +93,8 @@ class _Contents:
     """What a catalog is built over."""
 
     store: Store
-    infos: dict[tuple[str, str], TraceInfo]
+    infos: Infos
+    left_out: dict[str, str]
     sources: Sequence[_Source]
     state: str
 
@@ -101,7 +103,8 @@ def publish(store: Store, tables: Sequence[type[Any]], macros: Sequence[Macro] =
     """Build the catalog over all that the store holds and put it in place of the old one.
 
     ``tables`` are the trace kinds, the tables of the store and those of every stage. Packs first where more than
-    `LOOSE` runs lie about. Raises StoreError where the store cannot be written or a file in it cannot be read.
+    `LOOSE` runs lie about. Of a trace whose metadata is damaged no table tells (see `left_out`).
+    Raises StoreError where the store cannot be written or a file in it cannot be read.
     """
     with _locked(store):
         store.sweep()
@@ -115,8 +118,7 @@ def publish(store: Store, tables: Sequence[type[Any]], macros: Sequence[Macro] =
             with _told("the catalog", store.catalog), duckdb.connect() as db:
                 db.execute(f"ATTACH {quoted(str(part))} AS catalog_ (STORAGE_VERSION 'v1.5.0')")
                 db.execute("USE catalog_")
-                infos = {each: store.info(*each) for each in store.traces()}
-                _fill(db, _Contents(store, infos, sources, state(store, gone)), tables, macros)
+                _fill(db, _Contents(store, *usable(store), sources, state(store, gone)), tables, macros)
                 db.execute("USE memory")
                 db.execute("DETACH catalog_")
                 part.rename(store.catalog)
@@ -155,6 +157,18 @@ def connect(store: Store) -> duckdb.DuckDBPyConnection:
         raise StoreError(f"{store.root}: no catalog here; `strata doctor --rebuild` makes one")
     with _told("the catalog", store.catalog):
         return duckdb.connect(store.catalog, read_only=True)
+
+
+def left_out(store: Store) -> dict[str, str]:
+    """The traces that the catalog does not tell of, as ``kind/name``, and why; nothing where there is no catalog."""
+    if not store.catalog.exists():
+        return {}
+    with connect(store) as db, _told("the catalog", store.catalog):
+        if not any(row[0] == "left_out" for row in db.execute("DESCRIBE published").fetchall()):
+            return {}  # of a version that left none out
+        row = db.execute("SELECT left_out FROM published").fetchone()
+    told: dict[str, str] = json.loads(row[0]) if row else {}
+    return told
 
 
 def state(store: Store, without: Iterable[Path] = ()) -> str:
@@ -307,11 +321,12 @@ def _relation(db: duckdb.DuckDBPyConnection, contents: _Contents, table: type[An
     kinds = {declared: kind for kind, declared in KINDS.items()}
     rows: Sequence[Sequence[Any]] | None = None
     if table is Traces:
-        rows = [_trace_row(kind, name, info) for (kind, name), info in infos.items()]
+        rows = [trace_row(*each, info) for each, info in infos.items()]
     elif table is Volumes:
-        rows = [row for (_, name), info in infos.items() for row in _volume_rows(name, info)]
+        rows = [row for (_, name), info in infos.items() for row in volume_rows(name, info)]
     elif table is Published:
-        rows = [(time.time_ns(), str(store.root.resolve()), version("strata"), contents.state)]
+        root, left_out = str(store.root.resolve()), json.dumps(contents.left_out)
+        rows = [(time.time_ns(), root, version("strata"), contents.state, left_out)]
     if rows is not None:
         db.register("rows_", pl.DataFrame(rows, schema=schema_of(table), orient="row"))
         return "TABLE", {}, f"SELECT {select_list(table)} FROM rows_"
@@ -334,29 +349,3 @@ def _relation(db: duckdb.DuckDBPyConnection, contents: _Contents, table: type[An
     if table is Runs:
         return "TABLE", {}, _select(table, sql, ()) + " ORDER BY began, run"
     return "TABLE" if name_of(table).endswith("_summary") else "VIEW", _RUN, _select(table, sql, _RUN)
-
-
-def _trace_row(kind: str, name: str, info: TraceInfo) -> list[Any]:
-    requests, reads, writes = (info.total(what) for what in ("requests", "reads", "writes"))
-    values: dict[str, Any] = {
-        "trace": name,
-        "kind": kind,
-        "trace_hash": info.content,
-        "reads": reads,
-        "writes": writes,
-        "others": requests - reads - writes,
-        "bytes_read": info.total("bytes_read"),
-        "bytes_written": info.total("bytes_written"),
-        "volumes": len(info.volumes),
-        "notes": json.dumps(info.notes),
-        "sources": json.dumps([asdict(source) for source in info.sources]),
-    }
-    same = ("format", "reason", "rows", "refused", "moved", "duplicated", "span", "clock", "origin")
-    values |= {what: getattr(info, what) for what in same}
-    return [values[column.name] for column in columns_of(Traces)]
-
-
-def _volume_rows(trace: str, info: TraceInfo) -> Iterator[list[Any]]:
-    for index, volume in enumerate(info.volumes):
-        values = {"trace": trace, "volume": index, **asdict(volume)}
-        yield [values[column.name] for column in columns_of(Volumes)]

@@ -4,7 +4,7 @@ A field carries its bounds and its sentence: ``spare: Annotated[float, Field(gt=
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
@@ -49,6 +49,14 @@ else:
             ]
 
 
+def without_effect(config: Any, keys: Iterable[str], where: str) -> None:
+    """ValueError for the first of the keys that is set, to anything but its default, ``where`` it changes nothing."""
+    defaults = {field.name: field.default for field in fields(config)}
+    for key in keys:
+        if getattr(config, key) != defaults[key]:
+            raise ValueError(f"{key} has no effect {where}")
+
+
 def spelled(member: IntEnum) -> str:
     """``Victim.COST_BENEFIT`` is spelled ``cost-benefit``."""
     return member.name.lower().replace("_", "-")
@@ -83,8 +91,14 @@ def configured(config: type[C], settings: Mapping[str, Any]) -> C:
     try:
         made: C = _adapter(config).validate_python({k: _whole(v) for k, v in settings.items()})
     except ValidationError as error:
-        raise ConfigError("; ".join(_told(problem) for problem in error.errors())) from None
+        raise ConfigError("; ".join(_told(problem) for problem in _telling(error.errors()))) from None
     return made
+
+
+def _telling(problems: Sequence[Any]) -> list[Any]:
+    """Without those that say of a list that it is too short because some of it could not be read."""
+    unread = {problem["loc"][0] for problem in problems if len(problem["loc"]) > 1}
+    return [each for each in problems if each["type"] != "too_short" or each["loc"][0] not in unread]
 
 
 def _whole(value: Any) -> Any:
@@ -95,6 +109,8 @@ def _told(problem: Any) -> str:
     where = ".".join(str(part) for part in problem["loc"] if isinstance(part, str) and "[" not in part)
     message = problem["msg"].removeprefix("Value error, ")
     value = problem.get("input")
+    if str(value).strip().lower() in ("nan", "+nan", "-nan"):
+        message = f"'{value}' is no number"
     named = isinstance(value, dict) or f"'{value}'" in message or f"got {value}" in message
     shown = "" if named else f", got {value!r}"
     return f"{where}: {message}{shown}" if where else message
@@ -139,16 +155,19 @@ def keys(config: type[Any]) -> list[Key]:
     out = []
     for name in hints:
         told = described[name]
-        kind = " | ".join(told["enum"]) if "enum" in told else str(told.get("type", "value"))
+        kind = " | ".join(told["enum"]) if "enum" in told else str(told.get("type", _UNITS[_reads_units(hints[name])]))
         out.append(Key(name, kind, str(defaults[name]), *_told_of(hints[name])))
     return out
 
 
-def _reads_units(hint: Any) -> bool:
-    """Whether values may be written with a unit (`Bytes`, `Nanoseconds`, or several of them)."""
+_UNITS = {size: "bytes, or like 64KiB", duration: "ns, or like 10ms", None: "value"}
+
+
+def _reads_units(hint: Any) -> Any:
+    """What reads values that may be written with a unit (`Bytes`, `Nanoseconds`, or several of them), or None."""
     marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
     validators = [mark.func for mark in marks if isinstance(mark, BeforeValidator)]
-    return any(function in (size, duration) for function in validators)
+    return next((function for function in validators if function in (size, duration)), None)
 
 
 _STANDARD = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}

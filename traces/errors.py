@@ -22,7 +22,7 @@ class StoreError(StrataError):
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'greedy'?`` where a known word is near, then the list of all of them."""
-    names = sorted(known)
+    names = sorted(set(known))
     close = get_close_matches(word, names, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"{hint} (known: {', '.join(names) or 'none'})"

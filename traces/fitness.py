@@ -161,7 +161,7 @@ def _operations(info: TraceInfo, looked: Look) -> Iterator[Fact]:
         told = f"of {unknown:,} of {requests:,} records it is not known what they asked for"
         yield _fact("operations not known", told, "op", grave=unknown == requests)
     elif info.kind == "block" and not reads and writes:
-        yield _fact("no reads", "it was recorded, or made, without them", "op")
+        yield _fact("no reads", "it was recorded, or made, without them")  # a stage that takes writes is none the worse
     elif info.kind == "block" and not writes:
         yield _fact("no writes", "nothing in it changes what is stored", "op")
 

@@ -30,6 +30,7 @@ class Volume:
     requests: int = 0
     reads: int = 0
     writes: int = 0
+    others: int | None = 0  # that neither read nor write; None: a memory trace of a version that did not count them
     bytes_read: int = 0
     bytes_written: int = 0
     extent: int = 0
@@ -63,7 +64,7 @@ class TraceInfo:
     def from_json(cls, text: str) -> "TraceInfo":
         """The inverse of `to_json`."""
         data = json.loads(text)
-        data["volumes"] = [Volume(**v) for v in data["volumes"]]
+        data["volumes"] = [Volume(**({"others": _others(data, v)} | v)) for v in data["volumes"]]
         data["sources"] = [Source(**s) for s in data["sources"]]
         return cls(**data)
 
@@ -73,7 +74,19 @@ class TraceInfo:
 
     def total(self, what: str) -> int:
         """The sum of a `Volume` count over all volumes."""
-        return sum(getattr(volume, what) for volume in self.volumes)
+        return sum(getattr(volume, what) or 0 for volume in self.volumes)
+
+    @property
+    def others(self) -> int | None:
+        """Requests that neither read nor write; None where a version that did not count them wrote the trace."""
+        return None if any(volume.others is None for volume in self.volumes) else self.total("others")
+
+
+def _others(data: dict[str, Any], volume: dict[str, int]) -> int | None:
+    """What an older version did not count, of JSON; it does not follow where a request may read and write at once."""
+    if data["kind"] == "memory":
+        return None
+    return volume["requests"] - volume["reads"] - volume["writes"]
 
 
 def read_info(path: Path) -> TraceInfo:
@@ -86,4 +99,10 @@ def read_info(path: Path) -> TraceInfo:
         raise TraceError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
     if INFO not in metadata:
         raise TraceError(f"{path}: a Parquet file, but not a trace of Strata's; `strata ingest` makes one")
-    return TraceInfo.from_json(metadata[INFO].decode())
+    try:
+        return TraceInfo.from_json(metadata[INFO].decode())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TraceError(
+            f"{path}: what is kept of the trace beside its rows is damaged ({type(error).__name__}: {error}); "
+            "make it anew with --replace, or remove the file"
+        ) from None

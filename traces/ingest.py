@@ -5,8 +5,6 @@ note; a source of which nothing can be used is an error.
 """
 
 import hashlib
-import re
-import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,11 +16,12 @@ import polars as pl
 
 from traces.ahead import ahead
 from traces.code import code_hash
-from traces.errors import StrataError, TraceError, nearest
+from traces.errors import StrataError, TraceError
 from traces.formats import FORMATS
-from traces.formats.ambiguous import candidates
-from traces.formats.inputs import Input, apart, inputs, told, unpacked
+from traces.formats.gather import Gathered, gather
+from traces.formats.inputs import Input, apart, inputs
 from traces.formats.reader import Format, Options, Report
+from traces.formats.recognise import detect
 from traces.info import Source, TraceInfo
 from traces.kinds import KINDS
 from traces.made import Ingested
@@ -36,10 +35,6 @@ Progress = Callable[[int, int], None]  # bytes read, bytes in all
 
 MERGED_AT_ONCE = 16  # files read side by side; more are sorted on disk
 _MINIMUM_HELD = 1 << 14  # rows held back of each of several files
-
-_BESIDE = {each.beside for each in FORMATS.values() if each.beside}  # names of files that only accompany others
-_PER_CPU = re.compile(r"(?P<base>.+)\.blktrace\.\d+$")
-_PLAIN = {".csv", ".txt", ".log", ".trace", ".iolog", ".vscsi", ".bin", ".tsv", ".dat"}
 
 
 def _nobody(done: int, total: int) -> None:
@@ -58,86 +53,33 @@ def ingest(
 ) -> list[Ingested]:
     """Read recordings into the store; one or more traces.
 
-    The per-CPU files of one blktrace recording are one trace. Any other file is a trace of its own, unless a ``name``
-    is given: then all files together are the trace of that name, their volumes kept apart.
+    The per-CPU files of one blktrace recording are one trace, and so are the files of a folder that holds a recording
+    of several files. Any other file is a trace of its own, unless a ``name`` is given: then all files together are the
+    trace of that name, their volumes kept apart.
 
     Raises TraceError where a source cannot be read, is not recognised or holds nothing; StoreError where the store
     cannot be written. Then nothing of that trace is kept.
     """
     if not paths:
         raise TraceError("no file was named")
-    for path in paths:
-        with told(path, str(path)):
-            if path.is_dir():
-                raise IsADirectoryError
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise TraceError(f"{path}: a pipe or device, which can be read only once: save it to a file first")
-    groups = {check_name(name): list(paths)} if name else grouped(paths)
-    total = sum(path.stat().st_size for path in paths)
+    groups = gather(paths, check_name(name) if name else None, format, options or Options())
+    total = sum(path.stat().st_size for each in groups.values() for path in each.files)
     before, done = 0, []
-    for trace, files in groups.items():
+    for trace, gathered in groups.items():
 
         def tell(read: int, offset: int = before) -> None:
             progress(min(offset + read, total), total)
 
         try:
-            done.append(_ingest_one(store, trace, files, (format, options or Options(), replace), tell))
+            done.append(_ingest_one(store, trace, gathered, (format, options or Options(), replace), tell))
         except StrataError as error:
             if not done:
                 raise
             kept = ", ".join(each.name for each in done)
             raise type(error)(f"{error} (kept before it: {kept})") from None
-        before += sum(path.stat().st_size for path in files)
+        before += sum(path.stat().st_size for path in gathered.files)
         progress(before, total)
     return done
-
-
-def grouped(paths: Sequence[Path]) -> dict[str, list[Path]]:
-    """Trace name to its files: per-CPU files that share a base together, any other file alone.
-
-    A file that only accompanies others (`Format.beside`) is no trace where it stands beside one.
-    """
-    groups: dict[str, list[Path]] = {}
-    for path in paths:
-        plain = unpacked(path.name)
-        if plain in _BESIDE and any(other.parent == path.parent for other in paths if other != path):
-            continue  # the reader of the other file finds it there
-        if cpu := _PER_CPU.match(plain):
-            groups.setdefault(cpu["base"], []).append(path)
-            continue
-        stem = Path(plain).stem if Path(plain).suffix.lower() in _PLAIN else plain
-        stem = re.sub(r"[^A-Za-z0-9._+-]", "_", stem).lstrip("._+-") or "trace"
-        if stem in groups:
-            raise TraceError(
-                f"{path} and {groups[stem][0]} would both be trace '{stem}': ingest them apart with --name"
-            )
-        groups[stem] = [path]
-    return groups
-
-
-def detect(sources: Sequence[Input], declared: str | None, options: Options) -> tuple[Format, str]:
-    """The format of a trace and why, by the first file that is not empty; TraceError where it is not clear."""
-    if options.columns and declared in (None, "delimited"):
-        return FORMATS["delimited"], f"declared: {options.columns}"
-    if declared is not None:
-        if declared not in FORMATS:
-            raise TraceError(f"unknown format '{declared}'{nearest(declared, FORMATS)}")
-        return FORMATS[declared], "declared"
-    ordered = sorted(sources, key=lambda each: each.label in _BESIDE)
-    source, head = next(((each, head) for each in ordered if (head := each.head())), (sources[0], b""))
-    if not head:
-        raise TraceError(f"{source.name}: the file is empty")
-    reasons = {name: why for name, each in FORMATS.items() if (why := each.sniff(source.name, head))}
-    if len(reasons) == 1:
-        name, why = next(iter(reasons.items()))
-        return FORMATS[name], why
-    if reasons:
-        told_of = "; ".join(f"--format {name} ({why})" for name, why in reasons.items())
-        raise TraceError(f"{source.name}: more than one format fits, declare one: {told_of}")
-    raise TraceError(
-        f"{source.name}: the format is not recognised; declare it with --format ({', '.join(FORMATS)}) "
-        'or map its columns with --columns "time=0:us,op=1,offset=2:sector,length=3:B"' + candidates(source.name, head)
-    )
 
 
 def _sha256(path: Path) -> Source:
@@ -154,6 +96,7 @@ class _Job:
     trace: str
     found: Format
     streams: Sequence[Input]
+    skipped: Sequence[str]  # what stands beside the recording and is not read
     options: Options
     info: TraceInfo  # as it is before anything is read
 
@@ -170,11 +113,12 @@ class _Job:
 def _ingest_one(
     store: Store,
     trace: str,
-    files: Sequence[Path],
+    gathered: Gathered,
     asked: tuple[str | None, Options, bool],
     tell: Callable[[int], None],
 ) -> Ingested:
     declared, options, replace = asked
+    files, skipped = gathered
     clock = time.perf_counter()
     read = 0
 
@@ -210,7 +154,7 @@ def _ingest_one(
             if not replace and not same:  # what an older reader made of the same files is made anew
                 whence = ", ".join(s.file for s in kept.sources) or kept.format
                 raise TraceError(f"trace '{trace}' exists, made otherwise from {whence}: --replace it or give a --name")
-        job = _Job(store=store, trace=trace, found=found, streams=streams, options=options, info=info)
+        job = _Job(store=store, trace=trace, found=found, streams=streams, skipped=skipped, options=options, info=info)
         try:
             whole = _write(job, hashes, on_disk=len(job.groups) > MERGED_AT_ONCE)
         except Disorder:
@@ -227,6 +171,8 @@ def _write(job: _Job, hashes: Sequence["Future[Source]"], on_disk: bool) -> Trac
         for each in job.streams:
             if each.odd:
                 report.note(each.odd)
+        for name in job.skipped:
+            report.note(f"beside the recording, not read: {name}")
         moves = [Moves() for _ in job.groups]
         _fill(writer, _ordered(job, report, moves, on_disk), report)
         report.flush()
@@ -287,6 +233,7 @@ def _fill(writer: TraceWriter, batches: Iterator[pl.DataFrame], report: Report) 
 def _nothing(job: _Job, report: Report) -> str:
     why = [f"{report.refused} rows were refused, the first: {report.first}"] if report.first else []
     why += [f"{count} x {sentence}" for sentence, count in report.notes.items()]
+    why = [report.nothing, *why] if report.nothing else why
     if "action" in job.found.declares:
         why.append("--action Q, D or C says which events are the requests")
     told_of = "; ".join(why) or "it holds no request"

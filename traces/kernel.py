@@ -110,3 +110,18 @@ def trailing_zeros(typing_context: Any, value: Any) -> Any:
         return builder.cttz(args[0], ir.IntType(1)(0))
 
     return signature, codegen
+
+
+@intrinsic
+def exchange(typing_context: Any, array: Any, index: Any, value: Any) -> Any:
+    """Put a value into ``array[index]`` and return what stood there, in one step for all threads."""
+    signature = array.dtype(array, index, value)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array_type, index_type, value_type = sig.args
+        struct = context.make_array(array_type)(context, builder, args[0])
+        position = context.cast(builder, args[1], index_type, types.intp)
+        new = context.cast(builder, args[2], value_type, array_type.dtype)
+        return builder.atomic_rmw("xchg", builder.gep(struct.data, [position]), new, "seq_cst")
+
+    return signature, codegen

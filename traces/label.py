@@ -44,7 +44,10 @@ class TraceLabels(NamedTuple):
         "read_scan, archival_worm, boot_storm, ai_checkpoint, idle; unknown where it is none of these or between two "
         "of them; of other kinds the maker's word for what was done",
     ]
-    maker: Annotated[Text, "the workload generator that made the span, or whoever gave the label"]
+    maker: Annotated[
+        Text,
+        "the workload generator that made the span, or whoever gave the label; of vm-life with what the guest was at",
+    ]
     settings: Annotated[Text, "that generator's whole configuration, as JSON"]
 
 

@@ -67,14 +67,17 @@ class Making:
         """Append what is known of the trace: rows of a table of `traces.truth.TRUTHS`."""
         self._writer.tell(truth, rows)
 
-    def finish(self, volumes: Sequence[str]) -> Ingested:
-        """Keep it; ``volumes`` are their names, by number. Raises TraceError where there is no record."""
-        name, info = self._writer.name, self.info
+    def close(self, volumes: Sequence[str]) -> None:
+        """Complete it; ``volumes`` are their names, by number. Raises TraceError where there is no record."""
         if not self.rows:
-            raise TraceError(f"'{name}' would hold no record; nothing was kept")
-        self._tally.finish(info, volumes)
-        info.notes = dict(sorted(info.notes.items()))
-        path = self._writer.finish()
+            raise TraceError(f"'{self._writer.name}' would hold no record; nothing was kept")
+        self._tally.finish(self.info, volumes)
+        self.info.notes = dict(sorted(self.info.notes.items()))
+        self._writer.close()
+
+    def keep(self) -> Ingested:
+        """Put what is complete in place."""
+        name, info, path = self._writer.name, self.info, self._writer.finish()
         seconds = time.perf_counter() - self._began
         return Ingested(name=name, kind=info.kind, info=info, path=path, fresh=True, seconds=seconds)
 
@@ -97,7 +100,8 @@ def write(
         for table, told in truth.items():
             for rows in told():
                 making.tell(table, rows)
-        return making.finish(volumes)
+        making.close(volumes)
+        return making.keep()
 
 
 def _other(have: TraceInfo, info: TraceInfo) -> str:

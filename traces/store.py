@@ -34,6 +34,7 @@ from traces.errors import StoreError, TraceError, nearest
 from traces.info import TraceInfo, read_info
 from traces.kinds import ROWS
 from traces.table import columns_of
+from traces.truth import TRUTHS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
 
@@ -44,9 +45,10 @@ def disk_errors(what: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            full = "the limit for a file's size is reached" if error.errno == errno.EFBIG else "the disk is full"
             raise StoreError(
-                f"{path}: the disk is full while writing {what}, of which nothing is kept; free space and run again"
+                f"{path}: {full} while writing {what}, of which nothing is kept; make room and run again"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise StoreError(
@@ -106,6 +108,17 @@ class Store:
     def truth_path(self, truth: str, kind: str, name: str) -> Path:
         """Where it is kept what a trace is known to be: ``truth`` is a name of `traces.truth.TRUTHS`."""
         return self.root / truth / kind / f"{name}.parquet"
+
+    def beside(self, kind: str, name: str) -> list[Path]:
+        """Where all is kept that comes and goes with a trace."""
+        return [self.refused_path(kind, name), *(self.truth_path(truth, kind, name) for truth in TRUTHS)]
+
+    def remove(self, kind: str, name: str) -> None:
+        """Remove a trace, if there is one, and all that comes and goes with it."""
+        path = self.trace_path(kind, name)
+        with disk_errors("the store", path):
+            for each in (path, *self.beside(kind, name)):
+                each.unlink(missing_ok=True)
 
     def run_path(self, run: str) -> Path:
         """The folder of one run's results."""

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 
 from traces.info import TraceInfo, Volume
 from traces.kernel import kernel
-from traces.requests import EMPTY, KINDS, READ, WRITE, Numbering, Request
+from traces.requests import EMPTY, KINDS, READ, USES, WRITE, Numbering, Request
 from traces.table import U8, arrays
 
-_COUNTS = np.dtype([(name, "u8") for name in ("requests", "reads", "writes", "bytes_read", "bytes_written", "extent")])
+_COUNTS = np.dtype(
+    [(name, "u8") for name in ("requests", "reads", "writes", "others", "bytes_read", "bytes_written", "extent")]
+)
+_LAST = np.uint64((1 << 64) - 1)
 _ODD = np.dtype([("empty", "u8"), ("unaligned", "u8"), ("unknown", "u8")])
 
 
@@ -24,14 +27,16 @@ def _count(r: Request, meanings: U8, volumes: NDArray[np.void], odd: NDArray[np.
         op, length = r.op[i], r.length[i]
         meaning = meanings[op]
         v.requests += np.uint64(1)
+        v.others += np.uint64(not meaning & (READ | WRITE))
         if meaning & READ:
             v.reads += np.uint64(1)
             v.bytes_read += length
         if meaning & WRITE:
             v.writes += np.uint64(1)
             v.bytes_written += length
-        if length > 0:
-            v.extent = max(v.extent, r.address[i] + length)
+        if length > 0 or meaning & (EMPTY | USES) == EMPTY | USES:  # where sizes are not told, a byte at least
+            end = r.address[i] + max(length, np.uint64(1))
+            v.extent = max(v.extent, end if end >= r.address[i] else _LAST)
         o = odd[0]
         o.empty += np.uint64(length == 0 and not meaning & EMPTY)
         o.unaligned += np.uint64(((r.address[i] | length) & np.uint64(511)) != 0)

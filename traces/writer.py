@@ -100,6 +100,8 @@ class _File:
 class TraceWriter:
     """Writes one trace, its refused rows and what is known of it; all appear when `finish` is called, or none.
 
+    Of several traces that belong together, `close` all first: what can go wrong has gone wrong before one appears.
+
     Batches come in time order with ``time`` counted from the first record.
     """
 
@@ -108,6 +110,7 @@ class TraceWriter:
         self._content = Content(KINDS[info.kind])
         self._target = store.trace_path(info.kind, name)
         self._files: dict[Path, _File] = {}
+        self._closed = False
 
     def __enter__(self) -> "TraceWriter":
         return self
@@ -145,19 +148,24 @@ class TraceWriter:
         with disk_errors(truth, target):
             self._file(table, target).write(checked(table, rows))
 
-    def finish(self) -> Path:
-        """Write the metadata and put the files in place."""
+    def close(self) -> None:
+        """Write the metadata; the files are whole then, but not in place."""
         info = self.info
         file = self._file(KINDS[info.kind], self._target)
         info.rows = file.rows
         info.content = self._content.hexdigest(*(v.name for v in info.volumes))
         file.writer.add_key_value_metadata({INFO.decode(): info.to_json()})
-        beside = [self.store.truth_path(truth, info.kind, self.name) for truth in TRUTHS]
-        beside.append(self.store.refused_path(info.kind, self.name))
         with disk_errors("the trace", self._target):
             for each in self._files.values():
                 each.writer.close()
-            for stale in beside:
+        self._closed = True
+
+    def finish(self) -> Path:
+        """Put the files in place, closed before if they are not yet."""
+        if not self._closed:
+            self.close()
+        with disk_errors("the trace", self._target):
+            for stale in self.store.beside(self.info.kind, self.name):
                 if stale not in self._files:
                     stale.unlink(missing_ok=True)
             for target, each in reversed(self._files.items()):

@@ -82,7 +82,9 @@ class FtlSummary(NamedTuple):
     ]
     wa_theory_effective: Annotated[F64, "the same at the effective spare; NULL where there is none", Unknown(-1)]
     state_bytes: Annotated[
-        U64, "memory of the emulated drive's state as allocated; untouched parts are never committed"
+        U64,
+        "memory of the emulated drive's state as allocated, at most 16 bytes a physical page where blocks have 32 "
+        "pages or more; untouched parts are never committed",
     ]
 
 

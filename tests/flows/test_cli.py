@@ -4,14 +4,20 @@ import json
 from pathlib import Path
 
 import duckdb
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from flows import doctor, jobs
 from tests.flows.conftest import Strata, add_trace
+from traces.block import Block
 from traces.errors import StoreError
 from traces.formats import FORMATS
-from traces.store import _HERE, Store, part
+from traces.info import TraceInfo
+from traces.making import write
+from traces.memory import Memory
+from traces.store import _HERE, Store, part, read
+from traces.table import schema_of
 
 MSR = "128166372003061629,hm,0,Read,8192,4096,151\n128166372013061629,hm,0,Write,4096,4096,151\nnot,a,row\n"
 
@@ -161,6 +167,49 @@ def test_traces_are_listed_and_shown(strata: Strata, tmp_path: Path) -> None:
     assert strata("traces", "-q", where=tmp_path / "other").stderr == ""
 
 
+def test_a_name_of_several_kinds_lists_them(strata: Strata, store: Store) -> None:
+    rows = pl.DataFrame(
+        [{name: "L" if name == "raw" else 0 for name in schema_of(Memory)}], schema=schema_of(Memory), orient="row"
+    )
+    write(store, "small", TraceInfo(format="toy", kind="memory"), [rows], volumes=["a"])
+    done = strata("show", "small")
+    assert done.exit_code == 0, done.output
+    assert [line.split()[:2] for line in done.stdout.splitlines()[2:]] == [["small", "block"], ["small", "memory"]]
+    assert "strata show block/small" in done.stderr
+    told = json.loads(strata("show", "small", "--json").stdout)
+    assert [(each["kind"], each["rows"]) for each in told] == [("block", 6), ("memory", 1)]
+
+
+def test_a_damaged_trace_does_not_take_the_others_with_it(strata: Strata, store: Store) -> None:
+    store.trace_path("block", "bad").write_text("nonsense")
+    for verb in (("traces",), ("sql", "SELECT trace FROM traces")):
+        done = strata(*verb)
+        assert done.exit_code == 0, done.output
+        assert "small" in done.stdout
+        assert "trace block/bad is left out: " in done.stderr
+    assert json.loads(strata("sql", "SELECT trace FROM traces", "--json").stdout) == [{"trace": "small"}]
+
+
+def test_show_tells_what_was_asked_and_notes_in_order(strata: Strata, store: Store, tmp_path: Path) -> None:
+    log = tmp_path / "it.iolog"
+    log.write_text("fio version 2 iolog\n/f add\n/f open\n/f write 0 4096\n/f close\n")
+    assert strata("ingest", str(log)).exit_code == 0
+    assert "action=" not in strata("show", "it").stdout
+    notes = {"mark at 113.6 s": 1, "mark at 13.1 s": 1, "common": 2, "1 more": 1}
+    info = store.info("block", "small")
+    write(
+        store,
+        "marked",
+        TraceInfo(format="blkparse", options={"action": "Q"}, notes=notes),
+        read(Block, store.trace_path("block", "small")),
+        volumes=[volume.name for volume in info.volumes],
+    )
+    shown = strata("show", "marked").stdout
+    assert "action=Q" in shown
+    places = [shown.index(sentence) for sentence in ("common", "1 more", "mark at 13.1 s", "mark at 113.6 s")]
+    assert places == sorted(places)
+
+
 def test_a_run_is_shown_by_the_beginning_of_its_id(strata: Strata) -> None:
     told = json.loads(strata("replay", "small", "toy", "--set", "scale=1,2", "--json").stdout)
     run = told[1]["run"]
@@ -226,26 +275,6 @@ def test_sql_without_a_store_says_how_to_make_one(strata: Strata, tmp_path: Path
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_the_macros_answer(strata: Strata) -> None:
-    strata("replay", "small", "toy", "--set", "scale=1,2")
-    sql = "SELECT run_config(run, 'scale') AS s, run_config(run, 'nothing') AS n FROM runs ORDER BY s"
-    assert json.loads(strata("sql", sql, "--json").stdout) == [{"s": "1.0", "n": None}, {"s": "2.0", "n": None}]
-    sql = "SELECT key, value FROM run_settings() WHERE value <> '6' ORDER BY ALL"
-    assert len(json.loads(strata("sql", sql, "--json").stdout)) == 4
-    (window,) = json.loads(strata("sql", "FROM load('small')", "--json").stdout)
-    assert window == {"second": 0.0, "reads": 2, "writes": 4, "bytes_read": 8192, "bytes_written": 16384}
-    assert strata("sql", "FROM wa_curve('small')").exit_code == 0
-
-
-def test_op_name_names_every_operation(strata: Strata) -> None:
-    from traces.block import Op
-
-    told = json.loads(
-        strata("sql", f"SELECT op_name(o) AS n FROM unnest({[int(op) for op in Op]}) t(o)", "--json").stdout
-    )
-    assert [row["n"] for row in told] == [op.name.lower().replace("_", " ") for op in Op]
-
-
 def test_doctor_finds_what_is_wrong(
     strata: Strata, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +300,7 @@ def test_doctor_finds_what_is_wrong(
     (moved / "strata.duckdb").write_text("nonsense")
     assert findings(where=moved)["catalog"][0] == "wrong"
     (moved / "traces" / "block" / "bad.parquet").write_text("nonsense")
-    assert findings(where=moved)["trace bad"][0] == "wrong"
+    assert findings(where=moved)["trace block/bad"][0] == "wrong"
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     assert findings(where=moved)["prefect server"][0] == "wrong"
     assert strata("doctor", "--rebuild", where=tmp_path / "nowhere").exit_code == 2

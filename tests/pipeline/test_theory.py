@@ -1,6 +1,13 @@
 """The closed forms against the tables of the specification, and the drive against the closed forms."""
 
+from itertools import accumulate
+from math import exp
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import brentq
+from scipy.special import lambertw
 
 from pipeline.ftl import theory
 from pipeline.ftl.drive import Frontiers
@@ -29,6 +36,31 @@ def test_theory__gives_the_table(spare: float) -> None:
 @pytest.mark.parametrize("choices", D_CHOICES)
 def test_theory__gives_the_d_choices(choices: int) -> None:
     assert theory.d_choices(0.20, 64, choices) == pytest.approx(D_CHOICES[choices], abs=0.0006)
+
+
+@given(spare=st.floats(0.001, 0.999))
+def test_fifo__is_lamberts_w(spare: float) -> None:
+    alpha = 1 / (1 - spare)
+    assert theory.fifo(spare) == pytest.approx(alpha / (alpha + lambertw(-alpha * exp(-alpha)).real), rel=1e-9)
+
+
+@given(spare=st.floats(0.01, 0.95), pages=st.sampled_from([16, 64, 200]), choices=st.integers(1, 60))
+def test_closed_forms__fulfil_their_equations(spare: float, pages: int, choices: int) -> None:
+    """What each form is the solution of, put in again."""
+    rho = 1 - spare
+    x = pages * (1 - 1 / theory.greedy(spare, pages))
+    harmonic = [0.0, *accumulate(1 / k for k in range(1, pages + 1))]
+    at_x = harmonic[int(x)] + (x - int(x)) * (harmonic[min(int(x) + 1, pages)] - harmonic[int(x)])
+    if x > 0:
+        assert (pages - x) / (pages * rho) == pytest.approx(harmonic[pages] - at_x, rel=1e-9)
+    c = 1 / (theory.d_choices(spare, pages, choices) * rho)
+    above = total = 0.0
+    for i in range(pages, 0, -1):
+        above = brentq(
+            lambda s, above=above, i=i: s - above - (1 - s**choices) / (c * i), above - 1e-9, above + 1 / (c * i) + 1e-9
+        )
+        total += above
+    assert total == pytest.approx(pages * rho, rel=1e-6)
 
 
 def test_theory__limits_meet() -> None:

@@ -157,6 +157,9 @@ def requests(trace: Sequence[Event], action: str) -> list[Request]:
                 open_[event.device, sector, what].remove(entry)
                 gone.add(entry[2])
         elif event.letter == "C":
+            entry = find((event.device, sector, what), rest)
+            if not entry and action == "C" and not event.command and not rest and op(event.rwbs, 0) in (READ, WRITE):
+                gone.add(number)  # the second completion of a flush
             while entry := find((event.device, sector, what), rest):
                 length, time, begun = entry
                 open_[event.device, sector, what].remove(entry)

@@ -17,9 +17,10 @@ import pytest
 
 from traces import catalog
 from traces.block import Block
-from traces.catalog import STORE_TABLES, Macro, connect, is_current, pack, publish
+from traces.catalog import STORE_TABLES, Macro, connect, is_current, left_out, pack, publish
 from traces.errors import StoreError
 from traces.info import TraceInfo, Volume
+from traces.ingest import ingest
 from traces.ledger import Refused, Runs
 from traces.store import Store
 from traces.table import F64, U64, Unknown, columns_of, name_of, schema_of
@@ -53,8 +54,9 @@ def add_run(store: Store, run: str, *windows: Any) -> None:
         writer.finish()
 
 
-def add_trace(store: Store, name: str, rows: int = 4) -> None:
-    info = TraceInfo(format="toy", volumes=[Volume(name="disk", requests=rows, reads=1, writes=rows - 1)])
+def add_trace(store: Store, name: str, rows: int = 4, **told: Any) -> None:
+    told = {"volumes": [Volume(name="disk", requests=rows, reads=1, writes=rows - 1)]} | told
+    info = TraceInfo(format="toy", **told)
     batch = pl.DataFrame(
         {c.name: ["W"] * rows if c.name == "raw" else range(rows) for c in columns_of(Block)}, schema=schema_of(Block)
     ).with_columns(pl.lit(-1, pl.Int64).alias("latency"))
@@ -392,6 +394,34 @@ def test_a_damaged_file_is_named(store: Store) -> None:
     damaged.write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(StoreError, match="toy_windows"):
         publish(store, TABLES)
+
+
+def test_a_trace_that_cannot_be_told_of_does_not_take_the_others_with_it(store: Store) -> None:
+    add_trace(store, "good")
+    bad = [Volume(name="disk", requests=4, reads=-1)]
+    add_trace(store, "negative", volumes=bad)
+    add_trace(store, "strange", origin="noon")
+    store.trace_path("block", "broken").write_text("nonsense")
+    publish(store, TABLES)
+    with connect(store) as db:
+        assert db.execute("SELECT trace FROM traces").fetchall() == [("good",)]
+        assert db.execute("SELECT DISTINCT trace FROM volumes").fetchall() == [("good",)]
+        assert db.execute("SELECT DISTINCT trace FROM block").fetchall() == [("good",)]
+    told = left_out(store)
+    assert list(told) == ["block/broken", "block/negative", "block/strange"]
+    assert "not a readable Parquet file" in told["block/broken"]
+    assert "-1 is kept of it as 'reads', which cannot be; make the trace anew" in told["block/negative"]
+    assert "'noon' is kept of it as 'origin'" in told["block/strange"]
+    assert is_current(store)
+
+
+@pytest.mark.kernels
+def test_modifies_read_and_write_and_are_no_others(shared: Path, store: Store) -> None:
+    ingest(store, [shared / "public-traces/lackey/cachelab_long_SergeShpak.trace.zst"], name="long")
+    publish(store, TABLES)
+    with connect(store) as db:
+        told = db.execute("SELECT rows, reads, writes, others FROM traces").fetchall()
+    assert told == [(267_988, 249_001, 37_963, 0)]
 
 
 def test_no_catalog_yet(store: Store) -> None:

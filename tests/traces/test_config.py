@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from traces.amounts import size
-from traces.config import ByName, Bytes, Nanoseconds, configured, keys, plain, schema, to_json, to_toml
+from traces.config import ByName, Bytes, Nanoseconds, configured, keys, plain, schema, to_json, to_toml, without_effect
 from traces.errors import ConfigError, nearest
 
 
@@ -29,6 +29,11 @@ class Paint:
     def __post_init__(self) -> None:
         if self.colour is Colour.DARK_BLUE and self.share > 0.9:
             raise ValueError(f"dark blue covers at most 0.9 of a wall, got {self.share}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Walls:
+    coats: Annotated[tuple[int, ...], Field(min_length=2, description="coats a wall")] = (1, 1)
 
 
 @given(
@@ -86,6 +91,25 @@ def test_durations__are_nanoseconds() -> None:
 def test_mistakes__are_told_with_key_value_and_bound(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configured(Paint, settings)
+
+
+def test_mistakes__nan_is_no_number() -> None:
+    for value in ("nan", " NaN", float("nan")):
+        with pytest.raises(ConfigError, match=r"^share: '\s?nan' is no number$|^share: ' NaN' is no number$"):
+            configured(Paint, {"share": value})
+
+
+def test_mistakes__in_a_list_are_told_and_not_its_length() -> None:
+    with pytest.raises(ConfigError, match=r"^coats: [^;]*'many'$"):
+        configured(Walls, {"coats": ["many"]})
+    with pytest.raises(ConfigError, match=r"^coats: .*at least 2 items"):
+        configured(Walls, {"coats": [1]})
+
+
+def test_without_effect__names_what_is_set_in_vain() -> None:
+    without_effect(Paint(), ("share", "tin"), "in the dark")
+    with pytest.raises(ValueError, match="tin has no effect in the dark"):
+        without_effect(Paint(tin=1), ("share", "tin"), "in the dark")
 
 
 def test_mistakes__are_told_all_at_once() -> None:

@@ -239,7 +239,7 @@ def test_what_is_lost_is_told(store: Store, tmp_path: Path) -> None:
         "requests that are not whole sectors, widened to whole ones": 1,
     }
     assert out.read_text() == "0 0 0 8 1\n1 1 1 2 0\n2003 0 0 1 0\n"
-    done = export(store, "it", "fio-iolog", out)
+    done = export(store, "it", "fio-iolog", out, replace=True)
     assert done.written == 5
     assert done.lost["times, cut to microseconds"] == 3
     assert out.read_text() == (
@@ -247,7 +247,7 @@ def test_what_is_lost_is_told(store: Store, tmp_path: Path) -> None:
         "0 disk_0 read 0 4096\n0 disk_1 write 1000 100\n2 disk_1 trim 0 4096\n2 disk_1 sync 0 0\n"
         "2 disk_0 write 0 512\n2 disk_0 close\n2 disk_1 close\n"
     )
-    done = export(store, "it", "oracle", out)
+    done = export(store, "it", "oracle", out, replace=True)
     assert done.lost["operations: the format does not tell reads from writes"] == 3
     assert done.lost["requests that do not begin with a sector"] == 1
     assert done.lost["volumes, put one behind the other, 8 sectors apart"] == 2
@@ -272,7 +272,9 @@ def test_nothing_half_written_is_left(store: Store, tmp_path: Path, monkeypatch:
     broken = EXPORTS["mqsim"].__class__("mqsim", "", "", None, full)
     monkeypatch.setitem(EXPORTS, "mqsim", broken)
     with pytest.raises(StoreError, match="disk is full"):
-        export(store, "it", "mqsim", tmp_path / "out")
+        export(store, "it", "mqsim", tmp_path / "out", replace=True)
+    with pytest.raises(StoreError, match="exists; --replace"):
+        export(store, "it", "csv", tmp_path / "out")
     with pytest.raises(ConfigError, match="did you mean 'mqsim'"):
         export(store, "it", "mqsin", tmp_path / "out")
     with pytest.raises(StoreError, match="not a file in a folder that exists"):

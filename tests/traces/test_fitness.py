@@ -75,7 +75,7 @@ def test_a_trace_of_which_all_is_known_feeds_every_stage() -> None:
             "sizes of another request",
             {"places": "with care"},
         ),
-        ({"volume": {"reads": 0}}, GOOD, "no reads", {"times": "with care", "places": "with care"}),
+        ({"volume": {"reads": 0}}, GOOD, "no reads", {}),
         ({"volume": {"writes": 0}}, GOOD, "no writes", {"times": "with care", "places": "with care"}),
         (
             {"notes": {"requests of an operation that is not known": 4}},

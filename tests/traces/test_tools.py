@@ -299,8 +299,8 @@ def test_what_cannot_be_done_is_refused(store: Store) -> None:
     mistakes: list[tuple[str, Callable[[], Any]]] = [
         ("no volume 'disk 1'; did you mean 'disk 0'", lambda: cut(store, "one", Cut(volumes=("disk 1",)), "x")),
         ("did you mean 'one'", lambda: cut(store, "on", Cut(), "x")),
-        ("two traces or more, each of them once", lambda: merge(store, ["one"], start, "x")),
-        ("two traces or more, each of them once", lambda: merge(store, ["one", "one"], start, "x")),
+        ("one trace of two or more; one is not enough", lambda: merge(store, ["one"], start, "x")),
+        ("each trace once; named more than once: one$", lambda: merge(store, ["one", "one"], start, "x")),
         ("two has a clock that is relative", lambda: merge(store, ["one", "two"], clock, "x")),
         ("an order of requests and times cannot be merged", lambda: merge(store, ["one", "order"], start, "x")),
         ("sampled at different rates", lambda: merge(store, ["one", "sampled"], start, "x")),

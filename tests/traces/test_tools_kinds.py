@@ -92,7 +92,7 @@ def test_merge_of_two(store: Store, kind: str) -> None:
     assert both.info.rows == 10
     assert [v.name for v in both.info.volumes] == [v.name for v in store.info(kind, "one").volumes]
     if kind not in PLACES:
-        with pytest.raises(ConfigError, match=f"rows of {kind} traces name their devices .* volumes = shared"):
+        with pytest.raises(ConfigError, match=f"{kind} traces have no volumes .*: .*; .* --volumes shared"):
             merge(store, ["one", "two"], configured(Merge, START), "apart")
         return
     apart = merge(store, ["one", "two"], configured(Merge, START), "apart")

@@ -42,12 +42,20 @@ class Exported:
     seconds: float
 
 
-def export(store: Store, trace: str, format: str, target: Path, *, progress: Progress = nobody) -> Exported:  # noqa: A002
-    """Write a trace as a file of another format, in place of what stands there; .gz, .zst, .bz2 and .lz4 compress it.
+def export(
+    store: Store,
+    trace: str,
+    format: str,  # noqa: A002 - what the command line calls it
+    target: Path,
+    *,
+    replace: bool = False,
+    progress: Progress = nobody,
+) -> Exported:
+    """Write a trace as a file of another format; .gz, .zst, .bz2 and .lz4 compress it.
 
-    ``progress`` is told the rows read and rows in all. Raises ConfigError for an unknown format, TraceError where the
-    format has no room for the trace or nothing of it, StoreError where the file cannot be written. Then there is no
-    file, or the one that was there.
+    ``replace``: in place of a file that stands there. ``progress`` is told the rows read and rows in all. Raises
+    ConfigError for an unknown format, TraceError where the format has no room for the trace or nothing of it,
+    StoreError where the file exists or cannot be written. Then there is no file, or the one that was there.
     """
     began = time.perf_counter()
     if format not in EXPORTS:
@@ -62,6 +70,8 @@ def export(store: Store, trace: str, format: str, target: Path, *, progress: Pro
         )
     if not target.parent.is_dir() or target.is_dir():
         raise StoreError(f"{target}: not a file in a folder that exists")
+    if target.exists() and not replace:
+        raise StoreError(f"{target}: exists; --replace puts the export in its place")
     info = store.info(kind, name)
     done = 0
 

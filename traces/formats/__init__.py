@@ -43,6 +43,7 @@ from traces.formats import (
     soft_dirty,
     spc,
     ssdsim,
+    strata_csv,
     systor,
     tencent,
     text_poke,
@@ -111,6 +112,7 @@ _LIST: tuple[Format, ...] = (
     iommu_ftrace.FORMAT,
     text_poke.FORMAT,
     agent.FORMAT,
+    *strata_csv.FORMATS,
     delimited.FORMAT,
 )
 

@@ -15,7 +15,7 @@ from traces.table import I64, U8, U64, Bool
 
 ISSUE, COMPLETE, REQUEUE = 0, 1, 2  # kinds of events
 _AHEAD = 8  # events: their buckets are in no cache, and waiting for them was a third of matching
-FAILED, TAKEN_BACK = 1, 2  # marks of records
+FAILED, TAKEN_BACK, EMPTY = 1, 2, 4  # marks of records
 
 
 class Queue(NamedTuple):
@@ -146,6 +146,8 @@ def match(q: Queue, o: Open, found: Found, counts: NDArray[Any], first: int) -> 
             if not hit:
                 if q.length[i] == 0:
                     c.empty += 1
+                    if q.row[i] >= 0:
+                        found.mark[q.row[i] % held] |= 4
                 else:
                     c.orphans += 1
         else:

@@ -15,7 +15,6 @@ from traces.table import I64, U8
 
 REGION_READ, REGION_WRITE, CFG_READ, CFG_WRITE = 0, 1, 2, 3  # events; others end what a thread is about
 IDX, DATA, WINDOW = 1, 2, 3  # regions; 0 any other
-WINDOW_BYTES = 1 << 28
 
 
 class Lines(NamedTuple):

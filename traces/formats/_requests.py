@@ -3,7 +3,9 @@
 One request leaves many events: queued (Q), issued (D), completed (C). The user says which of them is the record;
 latency comes from finding its partner, by device, first sector and kind of operation (see `_match`). Flushes have no
 sector; completions without bytes are the second ones that the kernel reports for a flush (`C WS 0`, in older kernels
-`C NS 0`): they find no partner and are counted apart. A requeue takes back the issue before it.
+`C NS 0`): they find no partner and are counted apart. Where completions are the records, those of blktrace that say
+"write" (or "read") are none, for nothing was written; ftrace's are kept as the events that they are, which is how the
+recordings of either kind were counted by others. A requeue takes back the issue before it.
 
 Events may come out of order: they are matched in time order within a window, and records leave in the source's order.
 """
@@ -18,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from traces.block import Flag, Op
-from traces.formats._match import COMPLETE, COUNTS, FAILED, ISSUE, REQUEUE, TAKEN_BACK, Found, Open, Queue, match
+from traces.formats._match import COMPLETE, COUNTS, EMPTY, FAILED, ISSUE, REQUEUE, TAKEN_BACK, Found, Open, Queue, match
 from traces.formats._rwbs import ACTIONS, CODE, Words
 from traces.formats.reader import Action, Records, Report
 from traces.formats.text import Codes
@@ -71,7 +73,7 @@ class _Held(NamedTuple):
 
     time: I64
     op: U8
-    volume: U32
+    device: U32
     offset: U64
     length: U64
     stream: U32
@@ -82,7 +84,8 @@ class _Held(NamedTuple):
 class Requests:
     """Takes events as they come, gives batches of `Records`; what is odd goes to the report at the end."""
 
-    def __init__(self, action: Action, words: Words, report: Report) -> None:
+    def __init__(self, action: Action, words: Words, report: Report, *, empty: bool = False) -> None:
+        self._empty = empty  # whether a completion of no bytes is a record
         self._action, self._words, self._report = action, words, report
         self._chosen = CODE[action.value]
         issue = CODE["Q"] if action is Action.QUEUE else CODE["D"]
@@ -155,10 +158,7 @@ class Requests:
         op = np.where(e.length == 0, empty[e.word], full[e.word])
         op[e.passthrough] = Op.UNKNOWN
         flag = flags[e.word] | np.where(e.failed, np.uint16(Flag.ERROR), np.uint16(0))
-        code, fresh = self._devices.encode(e.device.astype(np.int64))
-        self._volumes += [self._report.volume(self._name(each)) for each in e.device[fresh].tolist()]
-        volume = np.array(self._volumes, np.uint32)[code]
-        held = _Held(e.time, op, volume, e.offset, e.length, e.pid, flag, e.word)
+        held = _Held(e.time, op, e.device, e.offset, e.length, e.pid, flag, e.word)
         self._held.append((self._next, held))
         place = _places(self._next, op.size)
         self._found.latency[place] = -1
@@ -219,11 +219,14 @@ class Requests:
         place = _places(number, held.time.size)
         mark = self._found.mark[place]
         failed = np.where(mark & FAILED, np.uint16(Flag.ERROR), np.uint16(0))
+        taken = (mark & TAKEN_BACK) != 0
+        if not self._empty:
+            taken |= ((mark & EMPTY) != 0) & ((held.op == Op.READ) | (held.op == Op.WRITE))
         batch = pl.DataFrame(
             {
                 "time": held.time,
                 "op": held.op,
-                "volume": held.volume,
+                "volume": self._numbers(held.device, ~taken),
                 "offset": held.offset,
                 "length": held.length,
                 "latency": np.array(self._found.latency[place]),  # a copy: the ring goes on
@@ -233,8 +236,15 @@ class Requests:
             },
             schema_overrides={name: t for name, t in schema_of(Records).items() if name != "raw"},
         )
-        taken = (mark & TAKEN_BACK) != 0
         return batch.filter(pl.Series(~taken)) if taken.any() else batch
+
+    def _numbers(self, device: U32, kept: Bool) -> U32:
+        """[record] -> its volume, where it is kept: a device of which nothing is kept is none."""
+        code, fresh = self._devices.encode(device[kept].astype(np.int64))
+        self._volumes += [self._report.volume(self._name(each)) for each in device[kept][fresh].tolist()]
+        numbers = np.zeros(device.size, np.uint32)
+        numbers[kept] = np.array(self._volumes, np.uint32)[code]
+        return numbers
 
     def _tell(self) -> None:
         c, note = self._counts[0], self._report.note

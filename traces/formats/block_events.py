@@ -194,7 +194,7 @@ def _has(source: Input, what: "re.Pattern[bytes]") -> bool:
 def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
     report.clock = "monotonic"
     words = Words(nothing=(Op.WRITE_ZEROES, Op.UNKNOWN))
-    requests = Requests(options.action, words, report)
+    requests = Requests(options.action, words, report, empty=True)
     for source in sources:
         insert = options.action is Action.QUEUE and not _has(source, _QUEUE)
         events = _Events(source.name, insert, words, requests, report)

@@ -1,11 +1,13 @@
 """DynamoRIO's drmemtrace, offline: packed entries of 12 bytes, u16 type, u16 size, u64 address.
 
-A file is a thread's, in a zip whose members are its chunks, or gzip; all files of a recording make one trace where
-they are ingested together (``--name``). Entries say which thread (22) and process (24) those after them belong to;
-markers (28, their kind in size) carry times (kind 2) in microseconds since 1601-01-01. Data accesses follow their
-instruction, whose address is their ``ip``. Instructions that were not fetched (29: repetitions of one) are no access:
-they count in the next one's ``gap``. A thread is kept as ``cpu``, a process is an address space. Prefetches and cache
-flushes are unknown, with their name. An access has the time of the latest marker before it.
+A file is a thread's, in a zip whose members are its chunks, or gzip; all files of a recording make one trace where they
+are ingested together (``--name``, or their folder). Entries say which thread (22) and process (24) those after them
+belong to; markers (28, their kind in size) carry times (kind 2) in microseconds since 1601-01-01. Data accesses follow
+their instruction, whose address is their ``ip``. Instructions that were not fetched (29: repetitions of one) are no
+access: they count in the next one's ``gap``. A thread is kept as ``cpu``, a process is an address space. Prefetches and
+cache flushes are unknown, with their name. An access has the time of the latest marker before it. An entry of nothing
+but zeros would be a load of no bytes at address 0: it is refused as a hole in the file (loads of no bytes there are,
+but each with its address).
 
 A 32-bit build's entries have a u32 address, 8 bytes, which the second entry tells. Its times are cut to 32 bits, of
 which threads that were traced within an hour of each other are taken to share the upper ones: a relative clock. That
@@ -23,6 +25,7 @@ from numpy.typing import NDArray
 
 from traces.errors import TraceError
 from traces.formats._accesses import frame, numbered, ordinals, words
+from traces.formats._rows import holes
 from traces.formats.drmemtrace_view import EPOCH_US, LAST_US
 from traces.formats.inputs import Input
 from traces.formats.reader import ROWS, Format, Options, Report
@@ -37,6 +40,10 @@ _TYPES = 50
 _MINIMUM = 1 << 13  # entries of a batch, however many files there are
 _BUNDLE, _THREAD, _PID, _HEADER, _FOOTER, _MARKER, _NO_FETCH, _ENCODING = 17, 22, 24, 25, 26, 28, 29, 47
 _TIME = 2  # the kind of marker
+_COMPANIONS = (  # what DynamoRIO's tracer and raw2trace write beside the threads' files: trace_entry.h, options.cpp
+    *("cpu_schedule.bin", "serial_schedule.bin", "encodings.bin", "modules.log", "funclist.log"),
+    *("v2p.textproto", "info.textproto", "kcore", "kallsyms"),
+)
 
 _NAMES = {
     0: "read",
@@ -230,7 +237,9 @@ class _Thread:
         self._report.note("files without their last entry: cut off, or not closed", int(unfinished))
 
     def _batch(self, raw: NDArray[np.void], member: Input, offset: int) -> pl.DataFrame | None:
-        entries = raw
+        hole = holes(raw, member.name, offset, self._report)
+        at = np.flatnonzero(~hole)  # [entry] -> its place in the file, from offset
+        entries = raw = raw if at.size == raw.size else raw[at]
         if self._layout == _NARROW:
             entries = _widened(raw, int(self._state.time[0]) // 1000)
         if self._timed and not self._seen and not self._state.time[0]:  # accesses before the first time have that time
@@ -242,7 +251,7 @@ class _Thread:
         count, odd = _accesses(entries, _IS_ROW, _IS_FETCH, self._state, out)
         for i in out.odd[:odd].tolist():
             reason = f"no entry of type {int(entries['type'][i])} or no such value"
-            self._report.refuse(member.name, offset + i * raw.itemsize, reason, raw[i : i + 1].tobytes())
+            self._report.refuse(member.name, offset + int(at[i]) * raw.itemsize, reason, raw[i : i + 1].tobytes())
         if not count:
             return None
         rows = _Rows._make(column[:count] for column in out)
@@ -304,4 +313,5 @@ FORMAT = Format(
     sniff=_sniff,
     read=_read,
     together=True,
+    companions=_COMPANIONS,
 )

@@ -185,6 +185,13 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
         batch = trace.rest()
         if batch.height:
             yield batch
+    seen = sum(count for sentence, count in report.notes.items() if sentence.startswith("events of "))
+    if seen:
+        ecam = "none to the ECAM window" if window[1] else "no ECAM window was declared (--columns ecam=...)"
+        report.nothing = (
+            f"no access to PCI configuration space among {seen} events: none of a function through the ports 0xCF8 "
+            f"and 0xCFC, and {ecam}"
+        )
 
 
 def _sniff(name: str, head: bytes) -> str | None:

@@ -3,7 +3,8 @@
 Records of 24 bytes, little-endian, packed: u32 seconds, u64 object, u32 size, i64 next access, the number of the
 object's next record, -1 or 2**63 - 1 where there is none. Measured on libCacheSim's own sample: the object of a block
 trace is its sector, records are counted from 1, and the size is the object's at its first request, whatever is asked
-for later. Operations and devices are lost: all is `Op.UNKNOWN`, a file is a volume.
+for later. Operations and devices are lost: all is `Op.UNKNOWN`, a file is a volume. A record of nothing but zeros,
+whose next access would be none that can follow it, is refused as a hole in the file.
 
 oracleGeneralOpNS has 27 bytes: before the next access a u8 operation, one of libCacheSim's ``req_op_e``, and a u16
 namespace, kept as ``stream``; it was checked against the documented layout only, not a recording. Source: libCacheSim,
@@ -18,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from traces.block import Op
+from traces.formats._rows import holes
 from traces.formats.inputs import Input
 from traces.formats.reader import ROWS, Format, Records, Report
 from traces.table import I64, U8, U32, U64, Bool, schema_of
@@ -117,7 +119,8 @@ def blocks(source: Input, record: int, skip: int, report: Report) -> Iterator[tu
 
 
 def not_sectors(source: Input, rows: NDArray[Any], offset: int, report: Report) -> Bool:
-    """[record] -> whether its object can be a sector; refuses those that cannot."""
+    """[record] -> whether its object can be a sector; refuses those that cannot, and holes of zeros."""
+    hole = holes(rows, source.name, offset, report)
     ids: U64 = rows["id"].astype(np.uint64)
     size: I64 = rows["size"].astype(np.int64)
     far = ids > _LAST_SECTOR
@@ -126,7 +129,7 @@ def not_sectors(source: Input, rows: NDArray[Any], offset: int, report: Report) 
     for row in np.flatnonzero(bad).tolist():
         what = "the object is no sector of 512 bytes" if far[row] else "the request ends past 2**63 bytes"
         report.refuse(source.name, offset + row * rows.itemsize, what, rows[row : row + 1].tobytes())
-    return ~bad
+    return ~(bad | hole)
 
 
 def _read_records(record: np.dtype[np.void], sources: Sequence[Input], report: Report) -> Iterator[pl.DataFrame]:
@@ -135,9 +138,10 @@ def _read_records(record: np.dtype[np.void], sources: Sequence[Input], report: R
         for offset, data in blocks(source, record.itemsize, 0, report):
             rows = np.frombuffer(data, record)
             index = np.arange(rows.size) + offset // record.itemsize
-            past = ~np.isin(rows["next"], _NEVER) & (rows["next"] <= index)
+            good = not_sectors(source, rows, offset, report)
+            past = good & ~np.isin(rows["next"], _NEVER) & (rows["next"] <= index)
             report.note("next accesses that lie in the past", int(np.count_nonzero(past)))
-            rows = rows[not_sectors(source, rows, offset, report)]
+            rows = rows[good]
             if not rows.size:
                 continue
             note_objects(report, rows.size)

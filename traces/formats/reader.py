@@ -69,6 +69,7 @@ class Report:
     notes: dict[str, int] = field(default_factory=dict)  # sentence -> how often
     refused: int = 0
     first: str = ""  # the first refused row, for a message
+    nothing: str = ""  # why a source of good rows may hold no record all the same, for a message
     sink: Callable[[pl.DataFrame], None] | None = None  # takes refused rows as they come, so that they never pile up
     _waiting: list[tuple[str, int, str, str]] = field(default_factory=list)
 
@@ -108,7 +109,8 @@ class Format:
     ``sniff`` is given the first file's name and the first 64 KiB of its (decompressed) bytes and answers why it is this
     format ("magic number 0x65617407, little-endian"), or None. ``read`` is given one file, or all the files of the
     trace where the format is ``together`` (per-CPU files whose events must be matched across files). A file of the name
-    ``beside`` is no recording itself: it is handed to ``read`` after each of those it comes with.
+    ``beside`` is no recording itself: it is handed to ``read`` after each of those it comes with. Files that match
+    ``companions`` (patterns of names, without what compression adds) come with recordings too, and are not read.
     """
 
     name: str
@@ -118,4 +120,5 @@ class Format:
     read: Callable[[Sequence[Input], Options, Report], Iterator[pl.DataFrame]]
     together: bool = False
     beside: str = ""
+    companions: tuple[str, ...] = ()
     declares: frozenset[str] = frozenset()  # the `Options` that mean something to it

@@ -4,6 +4,7 @@ How their times stand to each other is declared, never guessed: by their clocks,
 clock, or by letting all of them begin at once.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as replaced
@@ -27,6 +28,11 @@ from traces.table import U32
 from traces.tools.derive import SAMPLED, Parent, Wanted, derive, parent
 
 _ROWS_AT_LEAST = 1 << 14  # of a batch of each trace
+_NO_VOLUMES = {
+    "config": "their rows name functions by bus and device",
+    "dma": "their rows name devices by bus and function",
+    "text": "all of their rows are of one kernel",
+}
 
 
 class Align(IntEnum):
@@ -75,16 +81,19 @@ def merge(
     is named; TraceError where their clocks cannot be aligned as declared.
     """
     parents = _behind([parent(store, trace, "merge") for trace in traces])
-    if len({each.name for each in parents}) != len(parents) or len(parents) < 2:
-        raise ConfigError("merge wants two traces or more, each of them once")
+    if len(parents) < 2:
+        raise ConfigError(f"merge makes one trace of two or more; {' and '.join(traces) or 'none'} is not enough")
     if len({each.kind for each in parents}) > 1:
         raise TraceError(f"traces of different kinds: {', '.join(f'{each.name} ({each.kind})' for each in parents)}")
+    if twice := [name for name, count in Counter(each.name for each in parents).items() if count > 1]:
+        raise ConfigError(f"merge takes each trace once; named more than once: {', '.join(twice)}")
     if len({each.info.options.get(SAMPLED, {}).get("rate") for each in parents}) > 1:
         raise TraceError("traces sampled at different rates: no factor would bring the figures of all to the whole")
-    if parents[0].place is None and config.volumes == Names.APART:
+    kind = parents[0].kind
+    if kind in _NO_VOLUMES and config.volumes == Names.APART:
         raise ConfigError(
-            f"volumes: rows of {parents[0].kind} traces name their devices themselves, of two traces they cannot be "
-            "kept apart; merge them with volumes = shared"
+            f"volumes: {kind} traces have no volumes that could be kept apart: {_NO_VOLUMES[kind]}; "
+            "merge them as of one machine: --volumes shared (volumes = shared)"
         )
     clock, origin = _clock(parents, config.align)
     names, numbers = _volumes(parents, config.volumes) if parents[0].place else (None, ())

@@ -2,6 +2,9 @@
 
 The factor is an exact fraction, and a time becomes ``floor(time * factor)``: never through a float. Latencies stay:
 they are the recorded device's, not the host's.
+
+Nobody else's clock runs at the new speed: the trace made has none that relates it to others, not to those of one world
+either. Causes in these are left out, and a note says how many.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -28,7 +28,7 @@ BY_ROW = ("records", "causes")  # the truths that name rows
 _MEMORY = "400MB"
 _BATCH = 1 << 18
 _GONE = "functions that were not there in this time"
-_CAUSES = "causes in traces of other kinds, whose rows may have other numbers now"
+_CAUSES = "causes in traces of other kinds, whose rows may have other numbers or times now"
 _UNCLEAR = "volumes without the labels they had: not each of their traces labels them, for a time of its own"
 
 
@@ -191,16 +191,13 @@ class Inheritance:
         yield from self._joined("records", sql)
 
     def _causes(self) -> Iterator[pl.DataFrame]:
+        own = pl.col("cause_kind") == self.parents[0].kind
+        others = sum(batch.filter(~own).height for parent in self.parents for batch in parent.told("causes"))
+        self._note(_CAUSES, others)
         if self.same_rows:
-            yield from self.parents[0].told("causes")
+            yield from (batch.filter(own) for batch in self.parents[0].told("causes"))
             return
         kind = quoted(self.parents[0].kind)
-        others = sum(
-            batch.filter(pl.col("cause_kind") != self.parents[0].kind).height
-            for parent in self.parents
-            for batch in parent.told("causes")
-        )
-        self._note(_CAUSES, others)
         # of a row that became several, the first is the cause
         sql = (
             'SELECT m.new AS "row", t.cause_kind, c.new AS cause_row FROM truth t JOIN rows m ON t."row" = m.old '

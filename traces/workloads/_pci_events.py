@@ -1,4 +1,4 @@
-"""What comes to a running machine and goes from it: lines like ``15s plug 02:00.0 nvme``, ``25s unplug 02:00.0``."""
+"""What comes to a running machine and goes from it: lines like ``15s unplug 07:00.0``, ``25s plug 07:00.0 nvme``."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -53,5 +53,5 @@ def events(lines: Sequence[str], places: Sequence[Place]) -> tuple[Event, ...]:
 def _read(line: str) -> tuple[int, str, str, str]:
     words = line.split(maxsplit=2)
     if len(words) != 3 or words[1] not in ("plug", "unplug"):
-        raise ValueError(f"'{line}' is no event; write it like '15s plug 02:00.0 nvme' or '25s unplug 02:00.0'")
+        raise ValueError(f"'{line}' is no event; write it like '15s unplug 07:00.0' or '25s plug 07:00.0 nvme'")
     return int(duration(words[0])), words[1], words[2], line

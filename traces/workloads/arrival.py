@@ -16,13 +16,13 @@ intervals of less than ``grain`` are not halved; requests lie in them independen
 
 import math
 from enum import IntEnum
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from traces.config import ByName, Nanoseconds
+from traces.config import ByName, Nanoseconds, spelled, without_effect
 from traces.kernel import kernel
 from traces.table import F64, U64
 from traces.workloads.draws import SHARE, chance, draw, exp, ln, unit
@@ -55,6 +55,13 @@ Bias = Annotated[
     float, Field(ge=0.5, le=0.95, description="b-model: share of an interval's requests in one half of it")
 ]
 Grain = Annotated[Nanoseconds, Field(ge=1, description="b-model: within intervals of this length requests come evenly")]
+
+
+def check_bursts(config: Any, arrival: Arrival) -> None:
+    """ValueError where a configuration says what bursts are like, and its arrival has none that are so."""
+    for keys, of in ((("burst", "busy"), Arrival.ON_OFF), (("bias", "grain"), Arrival.B_MODEL)):
+        if arrival != of:
+            without_effect(config, keys, f"where arrival is {spelled(arrival)}; it is for {spelled(of)}")
 
 
 _CLOCK = np.dtype(
@@ -93,10 +100,10 @@ class Process(NamedTuple):
 class Bursts(NamedTuple):
     """What bursts are like; which of these count depends on the `Arrival`."""
 
-    burst: int  # mean length of a burst, nanoseconds
-    busy: float  # share of the time that is burst
-    bias: float
-    grain: int  # nanoseconds
+    burst: int = 10**9  # mean length of a burst, nanoseconds
+    busy: float = 0.1  # share of the time that is burst
+    bias: float = 0.7
+    grain: int = 10**6  # nanoseconds
 
 
 def new_process(kind: Arrival, requests: int, rate: float, bursts: Bursts, keys: U64) -> Process:

@@ -31,7 +31,7 @@ from traces.label import Category
 from traces.table import F64, I64
 from traces.workloads.arrival import Arrival
 from traces.workloads.draws import SHARE, Shuffle, below, chance, draw, draws, ln, new_shuffle, shuffled, unit
-from traces.workloads.workload import Lane, Plan, Requests, Shared, Workload, asked, block, new_plan, whole
+from traces.workloads.workload import Common, Lane, Plan, Requests, Workload, asked, block, new_plan, whole
 
 _LOADING, _SERVICES = 0.1, 0.7  # of a boot's requests; the others settle
 _SPEEDS = (2.0, 1.0, 0.25)
@@ -40,7 +40,7 @@ _NUMBERS = np.uint64(40)  # bits of a request's number within its volume: with t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BootStorm(Shared):
+class BootStorm(Common):
     """Volumes that boot; the last has booted after about requests / rate."""
 
     volumes: Annotated[int, Field(ge=1, le=1 << 16, description="volumes that boot")] = 100
@@ -63,7 +63,7 @@ class BootStorm(Shared):
     ] = 0.05
 
     def __post_init__(self) -> None:
-        Shared.__post_init__(self)
+        Common.__post_init__(self)
         if self.arrival not in (Arrival.FIXED, Arrival.POISSON):
             raise ValueError("arrival: a boot storm is a burst by itself: fixed or poisson")
 

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field
 
-from traces.config import ByName, Bytes, Nanoseconds
+from traces.config import ByName, Bytes, Nanoseconds, spelled, without_effect
 from traces.crc32c import after_zeros
 from traces.kinds import ROWS
 from traces.message import WORDS, words
@@ -52,6 +52,7 @@ from traces.workloads.arrival import (
     Grain,
     Process,
     arrive,
+    check_bursts,
     new_process,
 )
 from traces.workloads.draws import SHARE, below, draws
@@ -106,6 +107,11 @@ class Messages:
     def __post_init__(self) -> None:
         if self.rings > self.producers:
             raise ValueError(f"rings ({self.rings}) are more than producers ({self.producers}): some would be idle")
+        if self.lengths == Lengths.FIXED:
+            without_effect(self, ("longest", "long", "sigma"), "where lengths is fixed")
+        only = "sigma" if self.lengths == Lengths.TWO_POINT else "long"
+        without_effect(self, (only,), f"where lengths is {spelled(self.lengths)}")
+        check_bursts(self, self.arrival)
         if self.lengths != Lengths.FIXED and self.longest < self.length:
             raise ValueError(f"longest ({self.longest} bytes) is less than length ({self.length} bytes)")
         if taken(self.most) > self.ring:

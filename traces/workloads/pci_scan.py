@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from pydantic import BeforeValidator, Field
 
-from traces.config import ByName, Nanoseconds, to_json
+from traces.config import ByName, Nanoseconds, to_json, without_effect
 from traces.kinds import ROWS
 from traces.label import Span
 from traces.table import U64, schema_of
@@ -90,8 +90,8 @@ class PciScan:
     hotplug: Annotated[
         tuple[str, ...],
         Field(
-            description="what comes and goes: a list, or a text with semicolons, of lines like '15s plug 02:00.0 nvme' "
-            "and '25s unplug 02:00.0', times from the trace's beginning; no bridges"
+            description="what comes and goes: a list, or a text with semicolons, of lines like '15s unplug 07:00.0' "
+            "and '25s plug 07:00.0 nvme', times from the trace's beginning; no bridges"
         ),
         BeforeValidator(split),
     ] = ()
@@ -112,6 +112,8 @@ class PciScan:
             raise ValueError("ecam and ports: without the window the ports are the only way")
         if self.firmware == Firmware.OVMF and not self.ecam:
             raise ValueError("firmware: ovmf wants the window (ecam)")
+        if self.topology:
+            without_effect(self, ("buses", "devices", "nested", "several"), "where the topology is given")
         events(self.hotplug, self.places)
 
     @property

@@ -1,7 +1,8 @@
 """A schedule of generators, whatever they generate, and the truth about it: who was used for what, and when.
 
 A phase is a generator with settings of its own. It lasts as many records as are asked for, or as its mean rate gives in
-the time asked for. The list is gone through as often as wanted, in the order given or each time in an order that the
+the time asked for; when the last of these comes is left to its arrivals, since labels, bursts and boots are laid out by
+the number of records. The list is gone through as often as wanted, in the order given or each time in an order that the
 seed chooses. Every occurrence of a phase draws anew: what is hot in it is hot elsewhere the next time. Between two
 phases lies one mean gap of the first.
 """
@@ -81,7 +82,8 @@ PhaseList = Annotated[
     Field(
         min_length=1,
         description="what comes after what: a list, or a text with semicolons, of phases like "
-        "'zipf 200000 theta=1.1': generator, records or time, settings",
+        "'zipf 200000 theta=1.1': generator, records or time, settings; a time stands for the records that the mean "
+        "rate gives in it, and is kept exactly with arrival=fixed, else about: of n poisson records to 1/sqrt(n)",
     ),
     BeforeValidator(_split),
 ]

@@ -29,6 +29,7 @@ from traces.workloads.arrival import (
     Grain,
     Process,
     arrive,
+    check_bursts,
     new_process,
 )
 from traces.workloads.draws import SHARE, Shuffle, below, chance, draw, draws, new_shuffle, shuffled
@@ -43,7 +44,7 @@ _MOSTLY = 0.8  # of the requests alike: one category; less: between two of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shared:
+class Common:
     """What every generator is asked for."""
 
     requests: Annotated[int, Field(ge=1, le=1 << 40, description="requests to make")] = 1_000_000
@@ -55,10 +56,6 @@ class Shared:
     reads: Annotated[float, Field(ge=0, le=1, description="share of the requests that read; the others write")] = 0.0
     rate: Annotated[float, Field(gt=0, le=1e9, description="requests per second, over all volumes, on average")] = 1e4
     arrival: AsArrival = Arrival.POISSON
-    burst: Burst = 10**9
-    busy: Busy = 0.1
-    bias: Bias = 0.7
-    grain: Grain = 10**6
     seed: Annotated[int, Field(ge=0, lt=1 << 63, description="the same seed and configuration give the same trace")] = 0
 
     def __post_init__(self) -> None:
@@ -101,6 +98,30 @@ class Shared:
         if self.reads >= _MOSTLY:
             return reads
         return writes if 1.0 - self.reads >= _MOSTLY else Category.UNKNOWN
+
+    @property
+    def bursts(self) -> Bursts:
+        """What bursts are like, where it is asked for."""
+        return Bursts()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared(Common):
+    """What a generator is asked for besides whose requests come by themselves."""
+
+    burst: Burst = Bursts().burst
+    busy: Busy = Bursts().busy
+    bias: Bias = Bursts().bias
+    grain: Grain = Bursts().grain
+
+    def __post_init__(self) -> None:
+        Common.__post_init__(self)
+        check_bursts(self, self.arrival)
+
+    @property
+    def bursts(self) -> Bursts:
+        """What bursts are like, as far as the arrival has any."""
+        return Bursts(self.burst, self.busy, self.bias, self.grain)
 
 
 class Generate(Protocol[C_contra]):
@@ -183,10 +204,10 @@ class Requests(NamedTuple):
     stream: U32
 
 
-def new_plan(config: Shared) -> Plan:
+def new_plan(config: Common) -> Plan:
     """The kernels' view of a configuration, at the trace's beginning."""
     lanes = draws(int(draws(config.seed, 1)[0]), len(Lane))
-    bursts = Bursts(config.burst, config.busy, config.bias, config.grain)
+    keys = lanes[[Lane.GAP, Lane.BURST]]
     return Plan(
         requests=config.requests,
         volumes=config.volumes,
@@ -194,7 +215,7 @@ def new_plan(config: Shared) -> Plan:
         size=config.size,
         reads=round(config.reads * SHARE),
         lanes=lanes,
-        arrivals=new_process(config.arrival, config.requests, config.rate, bursts, lanes[[Lane.GAP, Lane.BURST]]),
+        arrivals=new_process(config.arrival, config.requests, config.rate, config.bursts, keys),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import polars as pl
 
 from traces.kinds import ROWS
+from traces.label import Category
 from traces.table import schema_of
 from traces.truth import TraceCauses, TraceRecords
 from traces.workloads.workload import Asked
@@ -38,7 +39,7 @@ class Era(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class World(Generic[A]):
-    """A generator of traces of several kinds: a line of the list `traces.workloads.WORLDS`."""
+    """A generator of traces of several kinds: a line of the list `traces.workloads.worlds.WORLDS`."""
 
     name: str
     kinds: tuple[str, ...]
@@ -46,6 +47,7 @@ class World(Generic[A]):
     config: type[A]
     emit: Callable[[A, int], Iterator[Part | Era]]
     names: Mapping[str, Sequence[str]]  # kind -> its volumes by number, where rows carry the number
+    categories: Mapping[str, Category]  # era -> what a volume of the block trace is used for in it; else unknown
 
     @property
     def kind(self) -> str:

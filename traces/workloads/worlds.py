@@ -10,9 +10,9 @@ import polars as pl
 from traces.ahead import ahead
 from traces.code import code_hash
 from traces.config import configured, plain, to_json
-from traces.errors import ConfigError, nearest
+from traces.errors import ConfigError, TraceError, nearest
 from traces.info import TraceInfo
-from traces.label import TraceLabels
+from traces.label import Category, TraceLabels
 from traces.made import Ingested
 from traces.making import Making, kept
 from traces.progress import Progress, nobody
@@ -47,7 +47,11 @@ def generate(
 def _make(
     store: Store, world: World[Any], name: str, config: Any, *, replace: bool, progress: Progress
 ) -> list[Ingested]:
-    """Generate all traces of a world into the store, or find them kept there already."""
+    """Generate all traces of a world into the store, or find them kept there already.
+
+    A kind without a row is not kept, and the others' notes say so; a trace of that kind that had the name goes. None is
+    put in place before all are complete.
+    """
     options = plain(config) | {"code": code_hash(world.emit.__module__)}
     infos = {
         kind: TraceInfo(
@@ -60,9 +64,12 @@ def _make(
         )
         for kind in world.kinds
     }
-    have = [kept(store, name, info, replace=replace) for info in infos.values()]
-    if all(have):
-        return [each for each in have if each]
+    found = {kind: kept(store, name, info, replace=replace) for kind, info in infos.items()}
+    have = [each for each in found.values() if each]
+    without = {kind for kind, each in found.items() if each is None and not store.trace_path(kind, name).exists()}
+    told = all(_nothing_of(kind) in each.info.notes for kind in without for each in have)
+    if have and told and all(each or kind in without for kind, each in found.items()):
+        return have
     with ExitStack() as stack:
         clocks = {kind: _Clock(stack.enter_context(Making(store, name, info))) for kind, info in infos.items()}
         eras: list[Era] = []
@@ -72,8 +79,21 @@ def _make(
             else:
                 clocks[each.kind].add(each)
                 progress(sum(clock.making.rows for clock in clocks.values()), config.records)
-        told = world.name, to_json(config)
-        return [clock.finish(eras, world.names.get(kind, ()), *told) for kind, clock in clocks.items()]
+        if not any(clock.making.rows for clock in clocks.values()):
+            raise TraceError(f"no trace of '{name}' would hold a record; nothing was kept")
+        nothing = [kind for kind, clock in clocks.items() if not clock.making.rows]
+        whole = {kind: clock for kind, clock in clocks.items() if kind not in nothing}
+        for clock in whole.values():
+            clock.making.info.notes |= dict.fromkeys(map(_nothing_of, nothing), 1)
+            clock.close(eras, world, to_json(config))
+        for kind in nothing:
+            store.remove(kind, name)
+        return [clock.making.keep() for clock in whole.values()]
+
+
+def _nothing_of(kind: str) -> str:
+    """The note of the other traces where one was not kept."""
+    return f"no {kind} trace beside it: it would hold no record"
 
 
 class _Clock:
@@ -94,14 +114,22 @@ class _Clock:
         for truth, rows in part.truth.items():
             self.making.tell(truth, rows)
 
-    def finish(self, eras: Sequence[Era], volumes: Sequence[str], *maker: str) -> Ingested:
-        """Keep the trace, labelled with those eras that it reaches into."""
-        origin = self.began or 0
+    def close(self, eras: Sequence[Era], world: World[Any], settings: str) -> None:
+        """Complete the trace, labelled with those eras that it reaches into: a block trace by their categories."""
+        origin, kind = self.began or 0, self.making.info.kind
+        volumes = world.names.get(kind, ())
         spans = [
-            (volume, max(era.began - origin, 0), min(era.ended, self.ended) - origin, era.label, *maker)
+            (
+                volume,
+                max(era.began - origin, 0),
+                min(era.ended, self.ended) - origin,
+                str(world.categories.get(era.label, Category.UNKNOWN)) if kind == "block" else era.label,
+                f"{world.name} {era.label}",
+                settings,
+            )
             for volume in range(max(1, len(volumes)))
             for era in eras
             if era.began < self.ended and era.ended > origin
         ]
         self.making.tell("labels", pl.DataFrame(spans, schema_of(TraceLabels), orient="row"))
-        return self.making.finish(volumes)
+        self.making.close(volumes)

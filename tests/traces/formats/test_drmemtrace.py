@@ -106,6 +106,26 @@ def test_entries_that_are_none__are_refused_with_their_byte(tmp_path: Path) -> N
     assert report.take_refused()["line"].to_list() == [144, 156, 168, 180, 216]
 
 
+@pytest.mark.parametrize("most", [1 << 13, 7])
+def test_holes__are_refused_and_nothing_after_them_is_spoilt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(drmemtrace, "ROWS", most)
+    monkeypatch.setattr(drmemtrace, "_MINIMUM", most)
+    told = entry(0, 0, 0x7000)  # a load whose size is 0, as there are
+    whole = thread() + told + bytes(12 * 40) + told + entry(50, 0, 1) + bytes(12) + END
+    rows, report = one(tmp_path, whole)
+    intact, _ = one(tmp_path, thread() + told + told + END)
+    assert rows.equals(intact)
+    assert report.notes["records of zeros, a hole in the file: refused, a row a run"] == 41
+    refused = report.take_refused()
+    runs = refused.filter(pl.col("reason").str.contains("a hole"))["reason"].str.extract(r"(\d+) records").cast(int)
+    assert runs.sum() == 41
+    assert refused.filter(~pl.col("reason").str.contains("a hole"))["line"].to_list() == [12 * 54]
+    assert 13 * 12 in refused["line"].to_list()
+    assert runs.len() == 2 or most == 7
+
+
 def test_chunks_of_a_zip__are_one_stream(tmp_path: Path) -> None:
     whole = thread() + entry(29, 2, 0x2000) + entry(1, 8, 0xA000) + END
     want, _ = of(zipped(tmp_path / "a.zip", [whole]))

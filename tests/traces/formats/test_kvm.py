@@ -14,6 +14,8 @@ from traces.formats import _template
 from traces.formats.inputs import Input
 from traces.formats.kvm import FORMAT
 from traces.formats.reader import Options, Report
+from traces.ingest import ingest
+from traces.store import Store
 
 pytestmark = pytest.mark.kernels
 
@@ -172,6 +174,17 @@ def test_small_chunks__change_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path:
     rows, report = read(FORMAT, [path])
     assert_frame_equal(rows, want[0])
     assert report.notes == want[1].notes
+
+
+@pytest.mark.parametrize(
+    ("window", "why"), [("", "no ECAM window was declared"), ("ecam=0xb0000000", "none to the ECAM")]
+)
+def test_a_trace_without_an_access__is_told_so(shared: Path, tmp_path: Path, window: str, why: str) -> None:
+    files = sorted((shared / "public-traces/kvm_events").iterdir())
+    for path, count in zip(files, (18, 6), strict=True):
+        message = rf"as kvm \(no access to PCI configuration space among {count} events: .*{why}"
+        with pytest.raises(TraceError, match=message):
+            ingest(Store(tmp_path), [path], options=Options(columns=window), format="kvm")
 
 
 @settings(max_examples=80)

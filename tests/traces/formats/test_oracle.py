@@ -89,6 +89,16 @@ def test_golden(tmp_path: Path) -> None:
     assert report.take_refused().select("line", "reason").rows() == [(72, "the object is no sector of 512 bytes")]
 
 
+def test_holes__are_refused(tmp_path: Path) -> None:
+    whole, path = trace(IDS * 3), tmp_path / "x.oracleGeneral"
+    path.write_bytes(whole[: 24 * 5] + bytes(24 * 8) + whole[24 * 13 :])
+    rows, report = read(FORMAT, [path])
+    assert rows.height == 3 * len(IDS) - 8
+    assert report.take_refused().select("line", "reason").rows() == [(120, "a hole: 8 records of zeros in a row")]
+    assert report.notes["records of zeros, a hole in the file: refused, a row a run"] == 8
+    assert "next accesses that lie in the past" not in report.notes
+
+
 def test_batches__change_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "x.bin"
     path.write_bytes(trace(IDS * 20) + b"rest")

@@ -101,6 +101,12 @@ def test_boot_storm__shares_are_as_asked() -> None:
     assert kstest((writes / 4096 + 0.5) / PLACES, "uniform").pvalue > 1e-3
 
 
+@pytest.mark.parametrize("key", ["burst", "busy", "bias", "grain"])
+def test_boot_storm__does_not_ask_what_bursts_are_like(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown key '{key}'"):
+        configured(BootStorm, {key: 1})
+
+
 @pytest.mark.parametrize("arrival", ["on-off", "b-model"])
 def test_boot_storm__refuses_bursts_in_a_burst(arrival: str) -> None:
     with pytest.raises(ConfigError, match="a boot storm is a burst by itself: fixed or poisson"):

@@ -62,6 +62,8 @@ channels = st.fixed_dictionaries(
 @settings(max_examples=60, deadline=None)
 @given(given_=channels, batch=st.integers(1, 400))
 def test_messages__are_those_of_the_reference(given_: dict[str, Any], batch: int) -> None:
+    if given_["lengths"] == "fixed":
+        given_ = {key: value for key, value in given_.items() if key != "longest"}
     config = asked(messages=600, **given_)
     rows = pl.concat(generate(config, batch))
     plan = _new_plan(config)[0]
@@ -175,6 +177,11 @@ def test_arrivals__are_those_that_were_asked_for() -> None:
     ("given_", "message"),
     [
         ({"rings": 5}, "some would be idle"),
+        ({"lengths": "fixed", "sigma": 3}, "^sigma has no effect where lengths is fixed$"),
+        ({"lengths": "fixed", "longest": 3000}, "^longest has no effect where lengths is fixed$"),
+        ({"lengths": "two-point", "sigma": 3}, "^sigma has no effect where lengths is two-point$"),
+        ({"long": 0.5}, "^long has no effect where lengths is log-normal$"),
+        ({"grain": 5}, "^grain has no effect where arrival is poisson; it is for b-model$"),
         ({"longest": 100}, "longest .100 bytes. is less than length"),
         ({"ring": 1024}, "a payload of 4096 bytes takes 4160 of a ring's 1024 bytes"),
         ({"torn": 0.6, "corrupt": 0.6}, "more than 1 together"),

@@ -1,5 +1,6 @@
 """Scans of the recorded machines are compared with the recordings: order, registers and widths of every access."""
 
+import re
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import polars as pl
 import pytest
 from scipy.stats import kstest
 
-from traces.config import configured
+from traces.config import configured, keys
 from traces.errors import ConfigError
 from traces.formats.inputs import Input
 from traces.formats.pci_tsv import FORMAT
@@ -273,7 +274,8 @@ def test_pci_scan__draws_topologies_with_the_numbers_asked_for() -> None:
         ({"topology": SMALL + "; 01:00.0 nvme vfs=2"}, "only a nic has ari= and vfs="),
         ({"ecam": False, "ports": False}, "without the window the ports are the only way"),
         ({"ecam": False, "firmware": "ovmf"}, "ovmf wants the window"),
-        ({"hotplug": "15s plg 01:00.0 nvme"}, "is no event; write it like '15s plug 02:00.0 nvme'"),
+        ({"topology": SMALL, "nested": 0.5}, "^nested has no effect where the topology is given$"),
+        ({"hotplug": "15s plg 01:00.0 nvme"}, "is no event; write it like '15s unplug 07:00.0'"),
         ({"topology": SMALL, "hotplug": "1s unplug 01:00.0"}, "there is nothing then that could go"),
         ({"topology": SMALL, "hotplug": "1s unplug 00:01.0"}, "no bridge and no host bridge can"),
         ({"topology": SMALL, "hotplug": "1s plug 00:03.0 nvme"}, "is where another function is"),
@@ -282,3 +284,12 @@ def test_pci_scan__draws_topologies_with_the_numbers_asked_for() -> None:
 def test_pci_scan__refuses_what_cannot_be(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         configured(PciScan, asked)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_pci_scan__what_its_help_suggests_can_happen(seed: int) -> None:
+    told = next(key.doc for key in keys(PciScan) if key.name == "hotplug")
+    lines = re.findall(r"'(\d+s [^']*)'", told)
+    assert len(lines) == 2
+    rows = trace(hotplug="; ".join(lines), seed=seed)
+    assert {"plug", "unplug"} <= set(rows["phase"].cast(pl.String))

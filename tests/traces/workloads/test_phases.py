@@ -53,6 +53,12 @@ def test_phases__last_as_long_as_asked() -> None:
     assert lasted == pytest.approx([0.3, 100, 0.2, 0.5], rel=0.3)
 
 
+def test_phases__last_exactly_as_long_as_asked_where_arrivals_are_fixed() -> None:
+    asked = config("idle 100s rate=1 arrival=fixed; zipf 500ms arrival=fixed; uniform 10")
+    rows = pl.concat(generate(asked))
+    assert [int(rows["time"][span.begin]) for span in WORKLOAD.spans(asked)] == [0, 100 * 10**9, 100_500_000_000]
+
+
 def test_phases__occurrences_differ() -> None:
     asked = config("uniform 1000", repeat=3)
     rows = pl.concat(generate(asked))
@@ -122,7 +128,7 @@ def test_phases__are_written_in_three_ways() -> None:
     ("phases", "told"),
     [
         ("", "phases: .*at least 1 item"),
-        ("zipf", "'zipf' is no phase; write it like"),
+        ("zipf", "^phases: 'zipf' is no phase; write it like 'zipf 200000 theta=1.1' or 'idle 5min'$"),
         ("zipf theta=1.1", "'zipf theta=1.1' is no phase"),
         ("zipf 100 theta", "'zipf 100 theta' is no phase"),
         ("zip 100", r"phase 1 \(zip 100\): unknown workload 'zip'; did you mean 'zipf'"),

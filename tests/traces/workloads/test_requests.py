@@ -14,11 +14,12 @@ from traces.config import configured
 from traces.errors import ConfigError
 from traces.store import Store
 from traces.workloads import WORKLOADS, make
-from traces.workloads.workload import Workload
+from traces.workloads.workload import Shared, Workload
 
 pytestmark = pytest.mark.kernels
 
 BLOCK = {name: each for name, each in WORKLOADS.items() if each.kind == "block"}
+BURSTING = {name: each for name, each in PLAIN.items() if issubclass(each.config, Shared)}
 every_block_workload = pytest.mark.parametrize("workload", BLOCK.values(), ids=BLOCK)
 every_plain_workload = pytest.mark.parametrize("workload", PLAIN.values(), ids=PLAIN)
 
@@ -73,16 +74,30 @@ def possible(workload: Workload[Any], asked: dict[str, Any]) -> dict[str, Any]:
         ({"rate": 0}, "rate: .*greater than 0"),
         ({"rate": float("inf")}, "rate: "),
         ({"rate": 1e-9, "requests": 10}, "10 requests at a rate of 1e-09 last over 1157 days: raise rate"),
-        ({"busy": 1.0}, "busy: .*less than or equal to 0.99, got 1.0"),
-        ({"bias": 0.4}, "bias: .*greater than or equal to 0.5, got 0.4"),
-        ({"burst": "1ns"}, "burst: .*greater than or equal to 1000, got '1ns'"),
-        ({"grain": 0}, "grain: .*greater than or equal to 1, got 0"),
+        ({"rate": "nan"}, "^rate: 'nan' is no number$"),
         ({"arrival": "poison"}, "arrival: 'poison' is not one of them; did you mean 'poisson'"),
         ({"seed": -1}, "seed: .*greater than or equal to 0, got -1"),
         ({"sead": 1}, "unknown key 'sead'; did you mean 'seed'"),
     ],
 )
 def test_workload__refuses_bad_settings(workload: Workload[Any], asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        configured(workload.config, {"size": 4096} | asked)
+
+
+@pytest.mark.parametrize("workload", BURSTING.values(), ids=BURSTING)
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"busy": 1.0}, "busy: .*less than or equal to 0.99, got 1.0"),
+        ({"bias": 0.4}, "bias: .*greater than or equal to 0.5, got 0.4"),
+        ({"burst": "1ns"}, "burst: .*greater than or equal to 1000, got '1ns'"),
+        ({"grain": 0}, "grain: .*greater than or equal to 1, got 0"),
+        ({"burst": "2s"}, "^burst has no effect where arrival is poisson; it is for on-off$"),
+        ({"arrival": "on-off", "busy": 0.2, "bias": 0.6}, "^bias has no effect where arrival is on-off"),
+    ],
+)
+def test_workload__refuses_bursts_that_cannot_be(workload: Workload[Any], asked: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         configured(workload.config, {"size": 4096} | asked)
 

@@ -8,12 +8,15 @@ import numpy as np
 import polars as pl
 import pytest
 
+from flows.catalog import publish
 from tests.generated import OTHERS
+from traces import catalog
 from traces.block import Op as BlockOp
 from traces.config import configured
 from traces.dma import Event
 from traces.errors import ConfigError, TraceError
 from traces.kinds import KINDS
+from traces.label import Category
 from traces.memory import Op
 from traces.store import Store, read
 from traces.table import schema_of
@@ -270,9 +273,13 @@ def test_make__keeps_a_trace_of_every_kind(tmp_path: Path, life: Life) -> None:
         assert kept.height == rows[each.kind].height
         assert (kept["time"] + each.info.origin).to_list() == rows[each.kind]["time"].to_list()
         labels = pl.concat(read(TRUTHS["labels"], store.truth_path("labels", each.kind, "vm")))
-        told = list(zip(labels["began"] + each.info.origin, labels["label"], strict=True))
-        for began, label in told[1:]:
-            assert (began, label) in [(era.began, era.label) for era in eras]
+        told = list(zip(labels["began"] + each.info.origin, labels["maker"], strict=True))
+        for began, maker in told[1:]:
+            assert (began, maker) in [(era.began, f"vm-life {era.label}") for era in eras]
+        words = [maker.removeprefix("vm-life ") for maker in labels["maker"]]
+        if each.kind == "block":
+            words = [Category.READ_SCAN if word == "boot" else Category.UNKNOWN for word in words]
+        assert labels["label"].to_list() == words
         if (each.kind, "causes") in truth:
             causes = pl.concat(read(TRUTHS["causes"], store.truth_path("causes", each.kind, "vm")))
             assert causes["cause_row"].to_list() == truth[each.kind, "causes"]["cause_row"].to_list()
@@ -282,10 +289,33 @@ def test_make__keeps_a_trace_of_every_kind(tmp_path: Path, life: Life) -> None:
         generate(store, "vm-life", "vm", SMALL | {"seed": 6})
 
 
+def test_causes_of__joins_rows_to_what_led_to_them(tmp_path: Path, life: Life) -> None:
+    rows, truth, _ = life
+    store = Store(tmp_path)
+    generate(store, "vm-life", "vm", SMALL)
+    generate(store, "vm-life", "other", SMALL | {"seed": 6})
+    publish(store)
+    with catalog.connect(store) as db:
+        for kind in ("block", "dma", "message", "memory"):
+            sql = f"""SELECT "row", cause_kind, cause_row, time, later FROM causes_of('vm', '{kind}')"""
+            told = pl.DataFrame(pl.from_arrow(db.sql(sql).to_arrow_table()))
+            want = truth[kind, "causes"].sort("row", "cause_kind", "cause_row")
+            for column in ("row", "cause_kind", "cause_row"):
+                assert told[column].to_list() == want[column].to_list(), (kind, column)
+            times = rows[kind]["time"].gather(want["row"])
+            assert (told["time"] + store.info(kind, "vm").origin).to_list() == times.to_list()
+            causes = [rows[k]["time"][row] for k, row in want.select("cause_kind", "cause_row").rows()]
+            assert (times - pl.Series(causes)).to_list() == told["later"].to_list()
+        assert db.sql("FROM causes_of('vm', 'text')").fetchall() == []
+
+
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
         ({"life": "work 1s; boot"}, "begins with boot, not with 'work 1s'"),
+        ({"life": "work 1s"}, "^life: it begins with boot, not with 'work 1s'$"),
+        ({"life": ""}, "^life: it begins with boot, not with nothing$"),
+        ({"life": "dance"}, "^life: 'dance' is no phase of a life: boot, work TIME, migrate, crash or resume$"),
         ({"life": "boot; crash"}, "crash comes after work, not after boot"),
         ({"life": "boot; work 1s; resume"}, "resume comes after crash, not after work"),
         (

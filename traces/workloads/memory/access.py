@@ -29,6 +29,7 @@ from traces.workloads.arrival import (
     Grain,
     Process,
     arrive,
+    check_bursts,
     new_process,
 )
 from traces.workloads.draws import draws
@@ -99,6 +100,7 @@ class Accesses:
             raise ValueError(f"size ({self.size} bytes) is no power of two")
         if self.base % 64:
             raise ValueError(f"base ({self.base}) is not a multiple of 64")
+        check_bursts(self, self.arrival)
         if self.base + self.footprint > _LAST:
             raise ValueError(f"base + footprint is {self.base + self.footprint}: past the last address, 2**57 - 1")
         if self.accesses > self.rate * LONGEST:
