@@ -14,7 +14,7 @@ one step follow each other by ``command``.
 Besides ordinary accesses, which all lie within a mapping that is live, there may be stale ones and false ones; the
 truth beside the trace lists them: ``stale-window`` (unmapped, not flushed), ``use-after-unmap``, ``stale-translated``
 (the same by a host address that the device kept) and ``false-translated`` (a device without ATS that says its address
-were translated). Addresses: see `traces.workloads._dma_state`.
+were translated). Addresses: see `traces.workloads.dma.state`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -31,8 +31,8 @@ from traces.kinds import ROWS
 from traces.label import Span
 from traces.table import schema_of
 from traces.truth import TraceRecords
-from traces.workloads._dma_kernel import RAW, TRUTHS, Machine, Out, Plan, Strategy, fill, new_out
-from traces.workloads._dma_state import PAGE, new_state
+from traces.workloads.dma.kernels import RAW, TRUTHS, Machine, Out, Plan, Strategy, fill, new_out
+from traces.workloads.dma.state import PAGE, new_state
 from traces.workloads.draws import SHARE, draws
 from traces.workloads.workload import LONGEST, Workload
 

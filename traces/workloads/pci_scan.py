@@ -1,8 +1,8 @@
 """PCI configuration accesses of a machine that starts, works and is changed: firmware, kernel, rescans, hot-plug.
 
-Firmware and kernel are followed rule by rule on registers that answer (`_pci_firmware`, `_pci_linux`, `_pci_machine`),
+Firmware and kernel are followed rule by rule on registers that answer (`pci.firmware`, `pci.linux`, `pci.machine`),
 so that what is read follows from what is there; of the topologies nothing is drawn but those made from numbers
-(`_topology`). What is drawn is time: an access lasts its cost, of which the share ``jitter`` is exponentially
+(`pci.topology`). What is drawn is time: an access lasts its cost, of which the share ``jitter`` is exponentially
 distributed; rescans and hot-plug begin at their times, or once what is under way is done. One processor makes all
 accesses.
 
@@ -24,13 +24,13 @@ from traces.kinds import ROWS
 from traces.label import Span
 from traces.table import U64, schema_of
 from traces.truth import TraceFunctions
-from traces.workloads._pci_clock import Costs, new_clock, tell
-from traces.workloads._pci_events import Event, events, split
-from traces.workloads._pci_firmware import FIRMWARES
-from traces.workloads._pci_linux import Linux
-from traces.workloads._pci_machine import NAMES, Accesses, Machine, new_columns, unpack
-from traces.workloads._topology import MODELS, Place, checked, drawn, functions, parsed
 from traces.workloads.draws import draws
+from traces.workloads.pci.clock import Costs, new_clock, tell
+from traces.workloads.pci.events import Event, events, split
+from traces.workloads.pci.firmware import FIRMWARES
+from traces.workloads.pci.linux import Linux
+from traces.workloads.pci.machine import NAMES, Accesses, Machine, new_columns, unpack
+from traces.workloads.pci.topology import MODELS, Place, checked, drawn, functions, parsed
 from traces.workloads.workload import Workload
 
 

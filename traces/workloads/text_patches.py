@@ -28,9 +28,19 @@ from traces.kinds import ROWS
 from traces.label import Span
 from traces.table import U32, U64, schema_of
 from traces.truth import TraceRecords, TraceSites
-from traces.workloads._text_kernel import PATHS, PROCEDURE_NAMES, STEPS, Fixed, Out, Plan, fill, new_kept, new_out
-from traces.workloads._text_sites import LONGER, POOL, PROCEDURES, VARIANTS, Kind, Words, new_sites, room
 from traces.workloads.draws import SHARE, draws
+from traces.workloads.kernel_text.kernels import (
+    PATHS,
+    PROCEDURE_NAMES,
+    STEPS,
+    Fixed,
+    Out,
+    Plan,
+    fill,
+    new_kept,
+    new_out,
+)
+from traces.workloads.kernel_text.sites import LONGER, POOL, PROCEDURES, VARIANTS, Kind, Words, new_sites, room
 from traces.workloads.workload import LONGEST, Workload
 from traces.workloads.zipf import law_of
 

@@ -1,6 +1,6 @@
 """A virtual machine's life: boot, work, migration, crash, resumption, in traces of every kind on one clock.
 
-What it does follows from what it did before (see `traces.workloads._guest`): a page of a file that is not cached is
+What it does follows from what it did before (see `traces.workloads.vm.guest`): a page of a file that is not cached is
 read by an NVMe command, which is a row of the block trace, whose data come by DMA through mappings made for it; a page
 stored to is committed to a journal, told to an agent by a message, and written back; a crash forgets what was not
 committed, and says which stores those were. The table `trace_causes` says what led to a row: to every one of block, DMA
@@ -25,9 +25,9 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 from traces.amounts import duration
 from traces.config import Bytes, Nanoseconds
 from traces.label import Category
-from traces.workloads._guest_state import PAGE
-from traces.workloads._life import live
 from traces.workloads.pci_scan import PciScan
+from traces.workloads.vm.life import live
+from traces.workloads.vm.state import PAGE
 from traces.workloads.world import Era, Part, World
 
 _PHASE = re.compile(r"(boot|migrate|crash|resume)|work\s+(\S+)")

@@ -15,7 +15,7 @@ from traces.errors import ConfigError
 from traces.formats.inputs import Input
 from traces.formats.pci_tsv import FORMAT
 from traces.formats.reader import Options, Report
-from traces.workloads._topology import MODELS
+from traces.workloads.pci.topology import MODELS
 from traces.workloads.pci_scan import PciScan, generate, spans, truth
 
 pytestmark = pytest.mark.kernels

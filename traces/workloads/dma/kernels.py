@@ -8,7 +8,7 @@ import numpy as np
 from traces.dma import NOT_TOLD, Event, Request
 from traces.kernel import lean_kernel
 from traces.table import U8, U32, U64
-from traces.workloads._dma_state import BUSY, IDLE, NONE, PAGE, State, give, take
+from traces.workloads.dma.state import BUSY, IDLE, NONE, PAGE, State, give, take
 from traces.workloads.draws import below, chance, draw, ln, unit
 
 

@@ -22,8 +22,9 @@ import numpy as np
 from traces.kernel import lean_kernel
 from traces.memory import Op as MemoryOp
 from traces.table import U64
-from traces.workloads._guest_drive import accessed, serve, submit
-from traces.workloads._guest_state import (
+from traces.workloads.draws import below, chance, draw, ln, unit
+from traces.workloads.vm.drive import accessed, serve, submit
+from traces.workloads.vm.state import (
     BLOCK,
     FLUSH,
     JOURNAL,
@@ -41,7 +42,6 @@ from traces.workloads._guest_state import (
     Extent,
     Guest,
 )
-from traces.workloads.draws import below, chance, draw, ln, unit
 
 _THROTTLE = 1_000_000  # ns between two write-backs of everything
 _RETRY = 10_000  # ns until an access tries again whose page is being read, or finds no room

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from traces.kernel import lean_kernel
 from traces.table import I64, U8, U32, U64
-from traces.workloads._text_sites import LONGER, PROCEDURES, Kind, Pool, Sites
 from traces.workloads.draws import below, draw, ln, unit
+from traces.workloads.kernel_text.sites import LONGER, PROCEDURES, Kind, Pool, Sites
 from traces.workloads.zipf import Law, draw_ranks
 
 

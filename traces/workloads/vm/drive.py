@@ -1,4 +1,4 @@
-"""The drive of `traces.workloads._guest`: commands, mappings, DMA, completions; and the ring that tells of commits."""
+"""The drive of `traces.workloads.vm.guest`: commands, DMA, completions; and the ring that tells of commits."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from traces.block import Flag
 from traces.dma import Event
 from traces.kernel import lean_kernel
 from traces.memory import Op as MemoryOp
-from traces.workloads._guest_state import (
+from traces.workloads.vm.state import (
     A_PAGE,
     BLOCK,
     DMA,

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from traces.workloads._pci_functions import Known
-from traces.workloads._pci_machine import (
+from traces.workloads.pci.functions import Known
+from traces.workloads.pci.machine import (
     ARI,
     BUSES,
     COMMAND,
@@ -24,7 +24,7 @@ from traces.workloads._pci_machine import (
     WINDOW,
     Machine,
 )
-from traces.workloads._topology import Place, virtual
+from traces.workloads.pci.topology import Place, virtual
 
 _WINDOWS = ((0x1C, 1), (0x1D, 1), (0x20, 2), (0x22, 2), (0x24, 2), (0x26, 2), (0x28, 4), (0x2C, 4))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from traces.workloads._pci_machine import (
+from traces.workloads.pci.machine import (
     BUSES,
     COMMAND,
     CONTROL,

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from traces.amounts import duration
-from traces.workloads._topology import MODELS, Place, checked, functions, parsed, place_of, virtual
+from traces.workloads.pci.topology import MODELS, Place, checked, functions, parsed, place_of, virtual
 
 
 class Event(NamedTuple):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from traces.pci import Op, Presence
-from traces.workloads._topology import Place
+from traces.workloads.pci.topology import Place
 from traces.workloads.pci_scan import PciScan
 from traces.workloads.pci_scan import generate as scanned
 from traces.workloads.pci_scan import truth as known

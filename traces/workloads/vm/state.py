@@ -1,4 +1,4 @@
-"""What the guest of `traces.workloads._guest` is made of: what stays, what changes, rows to be taken away."""
+"""What the guest of `traces.workloads.vm.guest` is made of: what stays, what changes, rows to be taken away."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args, get_type_hints
 

@@ -1,12 +1,12 @@
 """One function as Linux deals with it: what is read and written to set it up, to prepare it and to let go of it.
 
 Of Linux 6.1, in its order: pci_setup_device, pci_configure_device, pci_init_capabilities, pcie_aspm_init_link_state,
-pci_update_resource, pci_setup_bridge, the driver pciehp. See `traces.workloads._pci_linux`.
+pci_update_resource, pci_setup_bridge, the driver pciehp. See `traces.workloads.pci.linux`.
 """
 
 from typing import Protocol
 
-from traces.workloads._pci_machine import (
+from traces.workloads.pci.machine import (
     ARI,
     COMMAND,
     CONTROL,
@@ -21,7 +21,7 @@ from traces.workloads._pci_machine import (
     SRIOV,
     STATUS,
 )
-from traces.workloads._topology import HOST_BRIDGE
+from traces.workloads.pci.topology import HOST_BRIDGE
 
 _ONES = 0xFFFFFFFF
 _IDE = 0x0101

@@ -17,7 +17,7 @@ from traces.message import WORDS, Outcome
 from traces.message import words as in_words
 from traces.table import first
 from traces.truth import TraceCauses
-from traces.workloads._guest_state import BLOCK, CONFIG, DMA, MEMORY, NO_CAUSE, PAGE, PAYLOAD, Guest
+from traces.workloads.vm.state import BLOCK, CONFIG, DMA, MEMORY, NO_CAUSE, PAGE, PAYLOAD, Guest
 from traces.workloads.world import Part, told
 
 _NAMES = {NO_CAUSE: "", MEMORY: "memory", CONFIG: "config", BLOCK: "block", DMA: "dma"}

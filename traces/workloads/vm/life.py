@@ -10,12 +10,13 @@ from traces.amounts import duration
 from traces.kernel import kernel
 from traces.table import I64, U64
 from traces.truth import TraceRecords
-from traces.workloads import _boot
-from traces.workloads._guest import live as until_then
-from traces.workloads._guest import room
-from traces.workloads._guest_drive import page_of, submit
-from traces.workloads._guest_rows import Taken, dirty_rows
-from traces.workloads._guest_state import (
+from traces.workloads.draws import Shuffle, draws, new_shuffle, shuffled
+from traces.workloads.vm import boot
+from traces.workloads.vm.drive import page_of, submit
+from traces.workloads.vm.guest import live as until_then
+from traces.workloads.vm.guest import room
+from traces.workloads.vm.rows import Taken, dirty_rows
+from traces.workloads.vm.state import (
     BLOCK,
     CONFIG,
     DURABLE,
@@ -30,7 +31,6 @@ from traces.workloads._guest_state import (
     iovas,
     new_guest,
 )
-from traces.workloads.draws import Shuffle, draws, new_shuffle, shuffled
 from traces.workloads.world import Era, Part, told
 from traces.workloads.zipf import draw_ranks, law_of
 
@@ -73,9 +73,9 @@ class _Life:
         self._files = _Pages(config.theta, fixed.file_blocks, int(seed[2]))
         self._seeds = iter(draws(int(seed[3]), len(config.life)))
         self._ranks = np.empty(0, np.uint64), np.empty(0, np.uint64)
-        self.drive = _boot.drive_of(config)
+        self.drive = boot.drive_of(config)
         self.taken = Taken(self.guest, self.drive.bdf)
-        self.patches: _boot.Patches | None = None
+        self.patches: boot.Patches | None = None
         self.config_rows = 0
         self.left = 0  # pages that a migration has still to send
         self.recovered = np.empty(0, np.int64)  # file blocks that the journal holds
@@ -140,8 +140,8 @@ def live(config: "VmLife", rows: int) -> Iterator[Part | Era]:
         yield Era(began, int(life.state["now"]), label)
     yield from life.taken.parts()
     ended = int(life.state["now"])
-    yield Part(kind="config", rows=Taken.nothing("config"), truth={"functions": _boot.functions(config, ended)})
-    yield Part(kind="text", rows=Taken.nothing("text"), truth={"sites": _boot.sites(config)})
+    yield Part(kind="config", rows=Taken.nothing("config"), truth={"functions": boot.functions(config, ended)})
+    yield Part(kind="text", rows=Taken.nothing("text"), truth={"sites": boot.sites(config)})
 
 
 def _crash(config: "VmLife", number: int, now: int) -> int:
@@ -158,15 +158,15 @@ def _crash(config: "VmLife", number: int, now: int) -> int:
 def _boot_up(life: _Life) -> Iterator[Part]:
     """Scan, read the image, bring the drive to order, patch, start."""
     state, fixed = life.state, life.guest.fixed
-    scan = _boot.scan(life.config, life.seed())
+    scan = boot.scan(life.config, life.seed())
     now = int(state["now"])
     yield Part(kind="config", rows=scan.with_columns(pl.col("time") + now))
-    found = life.config_rows + _boot.found(scan, life.drive)
+    found = life.config_rows + boot.found(scan, life.drive)
     life.config_rows += scan.height
     state["now"] = now + int(scan["time"][-1]) + 1
     yield from life.stream(0, fixed.image_blocks, Cause(CONFIG, found))
     yield from _recover(life)
-    life.patches = _boot.Patches(life.config)
+    life.patches = boot.Patches(life.config)
     patches = life.patches.at_boot(int(state["now"]))
     yield Part(kind="text", rows=patches)
     state["now"] = int(patches["time"][-1]) + 1

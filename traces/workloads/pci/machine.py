@@ -15,7 +15,7 @@ import numpy as np
 from traces.kernel import lean_kernel
 from traces.pci import Mechanism, Op
 from traces.table import U8, U16, U64
-from traces.workloads._topology import MODELS, Model, Place, functions
+from traces.workloads.pci.topology import MODELS, Model, Place, functions
 
 COMMAND, STATUS, HEADER, LIST, LINE, PIN = 0x04, 0x06, 0x0E, 0x34, 0x3C, 0x3D
 BUSES, CONTROL = 0x18, 0x3E

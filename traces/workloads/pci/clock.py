@@ -9,7 +9,7 @@ from traces.kernel import lean_kernel
 from traces.table import U64
 from traces.workloads.draws import draw, ln, unit
 
-_WINDOW = np.uint64(2)  # the bit of an access's word that tells the way: see `_pci_machine`
+_WINDOW = np.uint64(2)  # the bit of an access's word that tells the way: see `pci.machine`
 _CLOCK = np.dtype([("now", "u8"), ("rest", "f8"), ("row", "u8")])
 
 

@@ -1,0 +1,1 @@
+"""What `traces.workloads.text_patches` is made of: sites, and what is written to them."""

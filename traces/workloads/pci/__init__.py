@@ -1,0 +1,1 @@
+"""What `traces.workloads.pci_scan` is made of: a machine's functions, and firmware and kernel that look for them."""
