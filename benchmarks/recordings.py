@@ -9,6 +9,7 @@ import os
 import random
 import re
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -17,8 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import records
+from traces.export import export
 from traces.formats.inputs import Input
 from traces.formats.reader import Options
+from traces.store import Store
+from traces.workloads import make as write_trace
 
 _HOUSE = Path(__file__).parents[1]
 _SHARED = Path(os.environ.get("STRATA_SHARED") or _HOUSE.parent / "shared")
@@ -174,6 +178,21 @@ _POKE = (
     "            New bytes: e9 6b 37 7c 37\n"
 )
 
+
+def _left(workload: str, **settings: int) -> Callable[[], bytes]:
+    """A generated trace, as it leaves as CSV."""
+
+    @lru_cache(maxsize=1)
+    def make() -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            store, file = Store(Path(folder)), Path(folder) / "x.csv"
+            write_trace(store, workload, "x", settings)
+            export(store, "x", "csv", file)
+            return file.read_bytes()
+
+    return make
+
+
 CASES: dict[str, Case] = {
     "blktrace": Case(source="sqlite.blktrace.0.zst", kind="binary", later=_blktrace_later, name="x.blktrace.0"),
     "blkparse": Case(
@@ -267,4 +286,10 @@ CASES: dict[str, Case] = {
         kind="delimited",
         options=Options(columns="time=0:filetime,op=3,offset=4,length=5,volume=1+2,latency=6:filetime,sep=,"),
     ),
+    "csv-block": Case(source=_left("zipf", requests=_LINES), kind="delimited", once=1),
+    "csv-memory": Case(source=_left("zipf-pages", accesses=_LINES), kind="delimited", once=1),
+    "csv-config": Case(source=_left("pci-scan", rescans=0), kind="delimited", once=1),
+    "csv-dma": Case(source=_left("dma", events=_LINES), kind="delimited", once=1),
+    "csv-text": Case(source=_left("text-patches", writes=_LINES), kind="delimited", once=1),
+    "csv-message": Case(source=_left("messages", messages=_LINES), kind="delimited", once=1),
 }
