@@ -4,6 +4,7 @@ Exit status: 0 done, 1 something unexpected (or, of `doctor`, something wrong), 
 message names, 130 interrupted.
 """
 
+import errno
 import functools
 import inspect
 import os
@@ -114,10 +115,24 @@ def ended(out: Output, body: Callable[[], None]) -> int:
         hush()
     except typer.Exit as end:
         return end.exit_code
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            return _unexpected(out, error)
+        where = error.filename or "a file outside the store, such as the cache of kernels ($STRATA_CACHE)"
+        out.error(f"{where}: {error.strerror}; make room and run again")
+        return 2
     except Exception as error:
-        if out.verbose:
-            raise
-        told = str(error).strip().splitlines()
-        out.error(f"{type(error).__name__}: {told[0] if told else 'no message'} (--verbose tells where)")
-        return 1
+        return _unexpected(out, error)
     return 0
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # also where kernels are cached, which no store knows of
+
+
+def _unexpected(out: Output, error: Exception) -> int:
+    """Tell of a fault of our own, whole if asked for."""
+    if out.verbose:
+        raise error
+    told = str(error).strip().splitlines()
+    out.error(f"{type(error).__name__}: {told[0] if told else 'no message'} (--verbose tells where)")
+    return 1

@@ -1,5 +1,6 @@
 """The command line as a process: what it imports, signals, pipes."""
 
+import errno
 import json
 import os
 import signal
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.terminal import Output
+from flows.verbs import ended
 from tests.flows.conftest import add_trace
 from traces.store import Store
 from traces.workloads import make
@@ -177,6 +180,17 @@ def test_the_store_cannot_be_written(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert "a file, not the folder of a store" in told
     assert out == ""
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EFBIG])
+def test_no_room_outside_the_store_is_no_fault_of_ours(
+    tmp_path: Path, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def body() -> None:
+        raise OSError(code, os.strerror(code), "/cache/kernel.nbi")
+
+    assert ended(Output(tmp_path, json=False, quiet=False, verbose=False), body) == 2
+    assert f"/cache/kernel.nbi: {os.strerror(code)}; make room and run again" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_told_and_keeps_nothing(big: Store) -> None:
