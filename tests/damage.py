@@ -75,3 +75,13 @@ def accounted(done: tuple[pl.DataFrame, Report] | None, data: bytes) -> None:
         rows, report = done
         lines = data.count(b"\n") + (bool(data) and not data.endswith(b"\n"))
         assert rows.height + report.refused + report.notes.get("header lines", 0) == lines
+
+
+def costs_few(how: Format, path: Path, whole: bytes, harmed: bytes, rows: int) -> None:
+    """Damage in a recognised source that is not cut off costs at most so many rows."""
+    assert how.sniff("x", whole) is not None
+    done = survives(how, path, harmed)
+    assert done is not None
+    path.write_bytes(whole)
+    if not whole.startswith(harmed):
+        assert done[0].height >= read(how, [path])[0].height - rows

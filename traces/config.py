@@ -116,6 +116,11 @@ def _told(problem: Any) -> str:
     return f"{where}: {message}{shown}" if where else message
 
 
+def split(value: Any) -> Any:
+    """A text with semicolons as a list: how the command line gives one."""
+    return [each.strip() for each in value.split(";") if each.strip()] if isinstance(value, str) else value
+
+
 def plain(config: Any) -> dict[str, Any]:
     """A configuration as JSON-ready values; `configured` takes it back."""
     data: dict[str, Any] = _adapter(type(config)).dump_python(config, mode="json")

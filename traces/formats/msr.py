@@ -4,14 +4,9 @@ Timestamp and ResponseTime are Windows FILETIME ticks of 100 ns, Offset and Size
 Source: SNIA IOTTA trace 388, README; Narayanan et al., "Write off-loading", FAST 2008.
 """
 
-from collections.abc import Iterator, Sequence
-
-import polars as pl
-
 from traces.block import Op
-from traces.formats.inputs import Input
-from traces.formats.layout import FILETIME_EPOCH, Amount, Clock, Layout, read_layout
-from traces.formats.reader import Format, Options, Report
+from traces.formats.layout import FILETIME_EPOCH, Amount, Clock, Layout, reader_of
+from traces.formats.reader import Format
 from traces.formats.text import first_lines, is_text
 
 LAYOUT = Layout(
@@ -42,9 +37,6 @@ def _sniff(name: str, head: bytes) -> str | None:
     return "seven comma-separated columns with Read or Write in the fourth and FILETIME ticks in the first"
 
 
-def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
-    for source in sources:
-        yield from read_layout(source, LAYOUT, report)
-
-
-FORMAT = Format(name="msr", kind="block", doc="MSR Cambridge CSV (SNIA IOTTA 388)", sniff=_sniff, read=_read)
+FORMAT = Format(
+    name="msr", kind="block", doc="MSR Cambridge CSV (SNIA IOTTA 388)", sniff=_sniff, read=reader_of(LAYOUT)
+)

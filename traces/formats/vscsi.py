@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from traces.block import Op
 from traces.errors import TraceError
 from traces.formats.inputs import Input
-from traces.formats.layout import Amount, Clock, Layout, read_layout
+from traces.formats.layout import Amount, Clock, Layout, reader_of
 from traces.formats.reader import ROWS, Format, Options, Records, Report
 from traces.formats.text import is_text
 from traces.table import schema_of
@@ -155,10 +155,5 @@ def _sniff_csv(name: str, head: bytes) -> str | None:
     return f"header line '{_HEADER}'"
 
 
-def _read_csv(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
-    for source in sources:
-        yield from read_layout(source, LAYOUT, report)
-
-
 FORMAT = Format(name="vscsi", kind="block", doc="CloudPhysics vscsi, versions 1 and 2", sniff=_sniff, read=_read)
-CSV = Format(name="vscsi-csv", kind="block", doc="CSV twin of vscsi", sniff=_sniff_csv, read=_read_csv)
+CSV = Format(name="vscsi-csv", kind="block", doc="CSV twin of vscsi", sniff=_sniff_csv, read=reader_of(LAYOUT))

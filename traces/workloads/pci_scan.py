@@ -19,14 +19,14 @@ import numpy as np
 import polars as pl
 from pydantic import BeforeValidator, Field
 
-from traces.config import ByName, Nanoseconds, to_json, without_effect
+from traces.config import ByName, Nanoseconds, split, to_json, without_effect
 from traces.kinds import ROWS
 from traces.label import Span
 from traces.table import U64, schema_of
 from traces.truth import TraceFunctions
 from traces.workloads.draws import draws
 from traces.workloads.pci.clock import Costs, new_clock, tell
-from traces.workloads.pci.events import Event, events, split
+from traces.workloads.pci.events import Event, events
 from traces.workloads.pci.firmware import FIRMWARES
 from traces.workloads.pci.linux import Linux
 from traces.workloads.pci.machine import NAMES, Accesses, Machine, new_columns, unpack

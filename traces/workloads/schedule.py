@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from traces.amounts import duration
-from traces.config import ByName, configured
+from traces.config import ByName, configured, split
 from traces.errors import ConfigError, nearest
 from traces.label import Span
 from traces.workloads.draws import below, draw, draws
@@ -70,10 +70,6 @@ def _spelled(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _split(value: Any) -> Any:
-    return [each.strip() for each in value.split(";") if each.strip()] if isinstance(value, str) else value
-
-
 _Phase = Annotated[
     Phase, BeforeValidator(parsed), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
 ]
@@ -85,7 +81,7 @@ PhaseList = Annotated[
         "'zipf 200000 theta=1.1': generator, records or time, settings; a time stands for the records that the mean "
         "rate gives in it, and is kept exactly with arrival=fixed, else about: of n poisson records to 1/sqrt(n)",
     ),
-    BeforeValidator(_split),
+    BeforeValidator(split),
 ]
 
 

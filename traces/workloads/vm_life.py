@@ -23,7 +23,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from traces.amounts import duration
-from traces.config import Bytes, Nanoseconds
+from traces.config import Bytes, Nanoseconds, split
 from traces.label import Category
 from traces.workloads.pci_scan import PciScan
 from traces.workloads.vm.life import live
@@ -53,10 +53,6 @@ def _parsed(value: Any) -> Phase:
     return Phase(found[1] or "work", found[2] or "")
 
 
-def _split(value: Any) -> Any:
-    return [each.strip() for each in value.split(";") if each.strip()] if isinstance(value, str) else value
-
-
 _Phase = Annotated[
     Phase, BeforeValidator(_parsed), PlainSerializer(str, return_type=str), WithJsonSchema({"type": "string"})
 ]
@@ -72,7 +68,7 @@ class VmLife:
             description="what comes after what: a list, or a text with semicolons, of boot, work TIME, migrate, crash, "
             "resume",
         ),
-        BeforeValidator(_split),
+        BeforeValidator(split),
     ] = tuple(_parsed(each) for each in ("boot", "work 20s", "migrate", "work 10s", "crash", "resume", "work 10s"))
     memory: Annotated[Bytes, Field(ge=1 << 20, le=1 << 40, description="bytes of programs' own pages")] = 1 << 28
     cache: Annotated[Bytes, Field(ge=1 << 20, le=1 << 38, description="bytes of the page cache")] = 1 << 26
@@ -108,7 +104,7 @@ class VmLife:
     topology: Annotated[
         tuple[str, ...],
         Field(description="PCI functions, spelled as in pci-scan; the first nvme is the drive"),
-        BeforeValidator(_split),
+        BeforeValidator(split),
     ] = (
         "00:00.0 mch",
         "00:01.0 vga",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from tests.damage import damaged, read, survives
+from tests.damage import costs_few, damaged, read, survives
 from traces.formats import _template, pci_tsv, qemu_pci, vfio
 from traces.formats.inputs import Input
 from traces.formats.reader import Format, Report
@@ -320,15 +320,7 @@ SAMPLES = {
 @given(data=st.data())
 def test_damage__costs_the_lines_it_touches(tmp_path_factory: pytest.TempPathFactory, name: str, data: Any) -> None:
     how, whole = SAMPLES[name]
-    assert how.sniff("x", whole) is not None
-    path = tmp_path_factory.mktemp("trace") / "x.txt"
-    harmed = data.draw(damaged(whole))
-    done = survives(how, path, harmed)
-    assert done is not None
-    path.write_bytes(whole)
-    intact, _ = read(how, [path])
-    if not whole.startswith(harmed):
-        assert done[0].height >= intact.height - 20
+    costs_few(how, tmp_path_factory.mktemp("trace") / "x.txt", whole, data.draw(damaged(whole)), rows=20)
 
 
 @pytest.mark.parametrize("how", [pci_tsv.FORMAT, qemu_pci.FORMAT, vfio.FORMAT], ids=lambda how: how.name)

@@ -1,6 +1,7 @@
 """A virtual machine's life hangs together: what it promises is asked of its traces alone."""
 
 from collections import defaultdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -338,3 +339,49 @@ def test_config__spells_its_life_as_it_was_given() -> None:
     config = configured(VmLife, {"life": ["boot", "work 1s", "crash"]})
     assert [str(phase) for phase in config.life] == ["boot", "work 1s", "crash"]
     assert np.isclose(config.records, 1e5, rtol=0.1)
+
+
+OTHERWISE: dict[str, Any] = {
+    "life": "boot; work 700ms",
+    "memory": "8MiB",
+    "cache": "1MiB",
+    "files": "4MiB",
+    "image": "2MiB",
+    "journal": "2MiB",
+    "processors": 3,
+    "rate": 20_000,
+    "theta": 0.5,
+    "file_share": 0.2,
+    "file_writes": 0.6,
+    "stores": 0.6,
+    "commit": "30ms",
+    "writeback": "20ms",
+    "expire": "50ms",
+    "readahead": "4KiB",
+    "largest": "256KiB",
+    "read_time": 90_000,
+    "write_time": 30_000,
+    "flush_time": 600_000,
+    "page_time": 2000,
+    "bandwidth": "300MiB",
+    "downtime": "1ms",
+    "rounds": 1,
+    "reset": "10ms",
+    "patches": 40,
+    "poll": 70_000,
+    "deliver": 9000,
+    "topology": "00:00.0 mch; 00:04.0 nvme",
+    "last_bus": 3,
+    "seed": 6,
+}
+
+
+def test_settings__are_all_tried() -> None:
+    assert set(OTHERWISE) == {each.name for each in fields(VmLife)}
+
+
+@pytest.mark.parametrize("key", OTHERWISE)
+def test_settings__all_change_the_life(key: str) -> None:
+    asked = SMALL | {"expire": "40ms"}  # so that pages grow old before the cache is full of them
+    (rows, _, eras), (others, _, other_eras) = lived(asked), lived(asked | {key: OTHERWISE[key]})
+    assert eras != other_eras or any(not rows[kind].equals(others[kind]) for kind in rows)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from traces.amounts import duration
 from traces.workloads.pci.topology import MODELS, Place, checked, functions, parsed, place_of, virtual
@@ -16,11 +16,6 @@ class Event(NamedTuple):
     slot: int
     model: str  # of what comes; empty where it goes
     places: tuple[Place, ...]  # the functions that come or go, virtual ones among them
-
-
-def split(value: Any) -> Any:
-    """A text with semicolons as a list."""
-    return [each.strip() for each in value.split(";") if each.strip()] if isinstance(value, str) else value
 
 
 @lru_cache(maxsize=8)
