@@ -38,6 +38,7 @@ def batches(spread: int) -> Iterator[pl.DataFrame]:
                 "volume": np.zeros(ROWS, np.uint32),
                 "address": chance.integers(0, PAGES, ROWS).astype(np.uint64) * 4096 * spread,
                 "length": np.full(ROWS, 4096, np.uint64),
+                "stream": np.zeros(ROWS, np.uint32),
             }
         )
         at += ROWS

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, Field
 
-from pipeline.ftl.drive import CapacityError, Frontiers, blocks_for
+from pipeline.ftl.drive import CapacityError, Frontiers, blocks_for, held_back
+from pipeline.ftl.placement import HOST_PLACEMENTS, MOST_CLASSES, Placement
 from pipeline.ftl.victim import Victim
 from traces.config import ByName, Bytes, Nanoseconds
 from traces.errors import ConfigError
@@ -82,6 +83,15 @@ class Config:
     frontiers: Annotated[
         ByName[Frontiers], Field(description="one: host and collector share the open block; separate: one for each")
     ] = Frontiers.ONE
+    placement: Annotated[
+        ByName[Placement],
+        Field(
+            description="how data is told apart, each class with frontiers of its own. none: not at all; stream: by "
+            "the request's stream modulo streams (what a generator as hot-cold knows of its data, or what the host "
+            "says); recency: by the time since a page's last write; frequency: by how often it was written of late"
+        ),
+    ] = Placement.NONE
+    streams: Annotated[int, Field(ge=2, le=MOST_CLASSES, description="classes of data, unless placement is none")] = 2
     reserve: Annotated[
         int, Field(ge=1, description="erased blocks that are kept back for garbage collection; they count as data")
     ] = 1
@@ -105,6 +115,8 @@ class Config:
             raise ValueError(f"page must be a power of two, got {self.page}")
         if self.footprint and self.layout == Layout.DIRECT:
             raise ValueError("footprint is for the compact layout; in the direct one capacity says all")
+        if self.placement not in HOST_PLACEMENTS:
+            raise ValueError(f"placement: {self.placement.name.lower()} is for maps that are kept in flash")
         if self.capacity and self.footprint and len(self.capacity) != len(self.footprint):
             raise ValueError(f"capacity names {len(self.capacity)} volumes, footprint {len(self.footprint)}")
         for name, sizes in (("capacity", self.capacity), ("footprint", self.footprint)):
@@ -119,6 +131,21 @@ class Config:
         """Bytes that each volume's drive exports; empty as long as it is not settled."""
         return self.capacity if self.layout == Layout.DIRECT else self.footprint
 
+    @property
+    def classes(self) -> int:
+        """Of data."""
+        return 1 if self.placement == Placement.NONE else self.streams
+
+    @property
+    def held(self) -> int:
+        """Blocks that are kept erased for copies."""
+        return held_back(self.reserve, self.placement, self.classes)
+
+    @property
+    def open(self) -> int:
+        """Blocks that are open at a time, at most."""
+        return self.frontiers * self.classes
+
     def logical(self, volume: int) -> int:
         """Pages that a volume's drive exports."""
         size: int = self.exported[volume if len(self.exported) > 1 else 0]
@@ -128,12 +155,12 @@ class Config:
         """Physical blocks of a volume's drive; ValueError if they cannot work."""
         pages, logical = self.block_pages, self.logical(volume)
         try:
-            blocks = blocks_for(logical, pages, self.spare, self.reserve, self.frontiers)
+            blocks = blocks_for(logical, pages, self.spare, self.held, self.open)
         except CapacityError as error:
             least = np.ceil((1 - logical / pages / (error.blocks - 1)) * 1e6 + 1) / 1e6
             raise ValueError(
                 f"spare {self.spare} is too small for volume {volume} ({logical} pages, {pages} a block): beside its "
-                f"data and the {self.reserve} reserved blocks nothing is left to collect; the smallest that works is "
+                f"data and the {self.held} reserved blocks nothing is left to collect; the smallest that works is "
                 f"{least:.6f}"
             ) from None
         if blocks << (pages - 1).bit_length() > ADDRESSES:
@@ -146,9 +173,9 @@ class Config:
         """The pages themselves, or as many as it takes for the spare to work."""
         logical = max(logical, 1)
         try:
-            blocks_for(logical, self.block_pages, self.spare, self.reserve, self.frontiers)
+            blocks_for(logical, self.block_pages, self.spare, self.held, self.open)
         except CapacityError:
-            held = self.reserve + self.frontiers
+            held = self.held + self.open
             needed = int(np.ceil(self.block_pages * held * (1 - self.spare) / self.spare))
             if needed > max(GROWN * logical, GROWN * self.block_pages * 64):
                 raise ConfigError(

@@ -8,10 +8,12 @@ What a drive keeps, in bytes:
     number    compact layout: 4 a page of the trace's address space, or 6 / 0.9 a logical page, whichever is less
     blocks    17 a block: phase 1, valid 4, erases 4, links 8; cost-benefit 8 more
     rings     8 for each page of one block, and 8
-    the rest  2,760: rounds 2,048, two tallies 512, start 88, head 72, frontiers 32
+    placement 1 a block where there are classes of data, 4 a logical page where the drive tells them apart
+    the rest  2,808: rounds 2,048, two tallies 560, start 96, head 72, frontiers 32
 
-With blocks of 32 pages or more (16 unless the victim is cost-benefit) that is at most 16 bytes a physical page and 3
-KiB a drive, whatever the layout: what the rings take in a drive of few blocks is less than what its spare saves.
+Without placement and with blocks of 32 pages or more (16 unless the victim is cost-benefit) that is at most 16 bytes a
+physical page and 3 KiB a drive, whatever the layout: what the rings take in a drive of few blocks is less than what its
+spare saves.
 """
 
 import mmap
@@ -21,8 +23,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pipeline.ftl.drive import COLLECTOR, HOST, ROUNDS, TALLY, Drive, Frontiers
+from pipeline.ftl.drive import ROUNDS, TALLY, Drive, Frontiers, held_back
 from pipeline.ftl.numbering import ENTRY, WORDS, slots_for
+from pipeline.ftl.placement import Placement
 from pipeline.ftl.victim import HEAD, Blocks, Victim
 from traces.kernel import inline_lean_kernel
 
@@ -40,7 +43,9 @@ START = np.dtype(
             "entry",  # in table
             "block",  # in phase, valid, erases and changed
             "link",
+            "heat",
             "logical",  # the drive's pages
+            "bound",  # the first of them that is of class 1 if data is told apart by number
             "blocks",
             "bits",
             "near",
@@ -55,7 +60,10 @@ class Fleet(NamedTuple):
     pages: int
     page_shift: int
     shift: int
-    collector: int
+    frontiers: int
+    classes: int
+    placement: Placement
+    collectors: int
     reserve: int
     victim: Victim
     choices: int
@@ -67,6 +75,9 @@ class Fleet(NamedTuple):
     counts: NDArray[np.uint64]
     number: NDArray[np.uint32]
     table: NDArray[np.uint16]
+    kind: NDArray[np.uint8]
+    heat: NDArray[np.uint32]
+    moved: NDArray[np.uint32]
     cursor: NDArray[np.int64]
     room: NDArray[np.int64]
     rounds: NDArray[np.int64]
@@ -104,16 +115,21 @@ def new_fleet(
     choices: int,
     window: int,
     seed: int,
+    placement: Placement = Placement.NONE,
+    classes: int = 1,
+    tell_moved: bool = False,
 ) -> Fleet:
     """Drives, yet to be prepared, of so many logical pages, blocks and pages a block; ``page`` is in bytes.
 
-    ``numbered`` are the pages of each volume's address space if compact, else 0.
+    ``numbered`` are the pages of each volume's address space if compact, else 0. ``tell_moved``: the pages that a
+    collection copied are asked for.
     """
     shift = (pages - 1).bit_length()
     volumes = len(logical)
     start: Any = np.zeros(volumes + 1, START).view(np.recarray)
     drives = start[:-1]
-    drives.logical, drives.blocks = logical, blocks
+    drives.logical = drives.bound = logical
+    drives.blocks = blocks
     slots = [slots_for(*each) for each in zip(logical, numbered, strict=True)]
     drives.bits = [each.bit_length() for each in logical]
     # of 2 ** 32 hashes those with the same low bits are 2 ** (ENTRY - bits) apart
@@ -128,6 +144,7 @@ def new_fleet(
         "entry": WORDS * np.array(slots),
         "block": drives.blocks,
         "link": drives.blocks + pages + 1,
+        "heat": drives.logical * (placement in (Placement.RECENCY, Placement.FREQUENCY)),
     }
     for name, each in sizes.items():
         start[name][1:] = np.cumsum(each)
@@ -136,8 +153,11 @@ def new_fleet(
         pages=pages,
         page_shift=page.bit_length() - 1,
         shift=shift,
-        collector=HOST if frontiers == Frontiers.ONE else COLLECTOR,
-        reserve=reserve,
+        frontiers=frontiers * classes,
+        classes=classes,
+        placement=placement,
+        collectors=0 if frontiers == Frontiers.ONE else classes,
+        reserve=held_back(reserve, placement, classes),
         victim=victim,
         choices=choices,
         window=window,
@@ -148,8 +168,11 @@ def new_fleet(
         counts=zeros(total["word"], np.uint64),
         number=zeros(total["number"], np.uint32),
         table=zeros(total["entry"], np.uint16),
-        cursor=zeros(2 * volumes, np.int64),
-        room=zeros(2 * volumes, np.int64),
+        kind=zeros(total["block"] if classes > 1 else 0, np.uint8),
+        heat=zeros(total["heat"], np.uint32),
+        moved=zeros(volumes * pages if tell_moved else 0, np.uint32),
+        cursor=zeros(frontiers * classes * volumes, np.int64),
+        room=zeros(frontiers * classes * volumes, np.int64),
         rounds=zeros(ROUNDS * volumes, np.int64),
         phase=zeros(total["block"], np.uint8),
         valid=zeros(total["block"], np.int32),
@@ -166,12 +189,18 @@ def drive_of(fleet: Fleet, volume: int) -> Drive:
     """The drive of a volume: views. (Outside of kernels it is ``drive_of.py_func``.)"""
     at, end = fleet.start[volume], fleet.start[volume + 1]
     changed = (at.block, end.block) if fleet.changed.size else (0, 0)
+    kind = (at.block, end.block) if fleet.kind.size else (0, 0)
+    moved = volume * fleet.pages if fleet.moved.size else 0
+    first = volume * fleet.frontiers
     return Drive(
         at.logical,
         fleet.pages,
         fleet.page_shift,
         fleet.shift,
-        fleet.collector,
+        fleet.classes,
+        fleet.placement,
+        fleet.collectors,
+        at.bound,
         fleet.reserve,
         at.bits,
         at.near,
@@ -180,8 +209,11 @@ def drive_of(fleet: Fleet, volume: int) -> Drive:
         fleet.counts[at.word : end.word],
         fleet.number[at.number : end.number],
         fleet.table[at.entry : end.entry],
-        fleet.cursor[2 * volume : 2 * volume + 2],
-        fleet.room[2 * volume : 2 * volume + 2],
+        fleet.kind[kind[0] : kind[1]],
+        fleet.heat[at.heat : end.heat],
+        fleet.moved[moved : moved + fleet.pages if fleet.moved.size else 0],
+        fleet.cursor[first : first + fleet.frontiers],
+        fleet.room[first : first + fleet.frontiers],
         fleet.rounds[ROUNDS * volume : ROUNDS * volume + ROUNDS],
         Blocks(
             at.blocks,

@@ -32,10 +32,11 @@ RECOUNT = np.dtype(
 def check_programs(fleet: Fleet) -> tuple[Any, Any]:
     """X1 by counters alone, so cheap that every batch is checked; pages programmed, and those in open blocks."""
     now = fleet.tally[::2]
-    room = fleet.room.reshape(-1, 2)
+    room = fleet.room.reshape(-1, fleet.frontiers)
     in_open = np.where(room > 0, fleet.pages - room, 0).sum(axis=1)
     programs = now.closed + in_open
-    _hold({"X1: programs = host + GC + prefill": (programs, now.host + now.gc + now.prefill)})
+    told = now.host + now.gc + now.levelled + now.map + now.prefill
+    _hold({"X1: programs = host + GC + wear levelling + map + prefill": (programs, told)})
     return programs, in_open
 
 

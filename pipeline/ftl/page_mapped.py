@@ -71,6 +71,8 @@ def fleet_of(config: Config) -> Fleet:
         choices=config.choices,
         window=config.window_blocks,
         seed=config.seed,
+        placement=config.placement,
+        classes=config.classes,
     )
 
 

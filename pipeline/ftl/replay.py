@@ -24,6 +24,7 @@ class Request(NamedTuple):
     volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
     address: Annotated[U64, "first byte of the request within its volume"]
     length: Annotated[U64, "bytes; 0 where the operation has none"]
+    stream: Annotated[U32, "who issued it; 0 where not told"]
 
 
 class FtlWindows(NamedTuple):
@@ -191,7 +192,7 @@ def replay(drive: Drive, trace: Request, rules: Rules, out: FtlWindows, row: int
                 if not mapped:
                     now.unmapped_read += 1
             elif programs or (mapped and partial and op == Op.WRITE_ZEROES):  # the rest of the page must be kept
-                write_page(drive, page)
+                write_page(drive, page, trace.stream[i])
                 if partial:
                     now.partial += 1
                     if mapped:
@@ -221,6 +222,7 @@ def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, out: FtlWindo
             trace.volume[begin:end],
             trace.address[begin:end],
             trace.length[begin:end],
+            trace.stream[begin:end],
         )
         after = replay(drive, part, rules, out, row)
         if after < 0:

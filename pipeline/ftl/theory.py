@@ -110,7 +110,7 @@ def write_amplification(victim: Victim, spare: float, pages: int, choices: int) 
     if not 0 < spare < 1:
         return None
     match victim:
-        case Victim.GREEDY:
+        case Victim.GREEDY | Victim.GREEDY_FIRST:
             return greedy(spare, pages)
         case Victim.FIFO:
             return fifo(spare)

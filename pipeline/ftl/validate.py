@@ -22,6 +22,7 @@ from pipeline.ftl import theory
 from pipeline.ftl.config import Config, Layout
 from pipeline.ftl.drive import Frontiers
 from pipeline.ftl.page_mapped import STAGE
+from pipeline.ftl.placement import Placement
 from pipeline.ftl.replay import FtlWindows
 from pipeline.ftl.summary import FtlSummary
 from pipeline.ftl.victim import Victim
@@ -33,6 +34,7 @@ SPARES = (0.05, 0.07, 0.10, 0.15, 0.20, 0.28, 0.50)
 BLOCK_PAGES = (16, 32, 64, 128, 256, 1024)
 CHOICES = (2, 3, 5, 10, 20, 100)
 # share of the data that is hot, share of the writes it gets, frontiers, spare: simulated elsewhere, greedy, b = 64
+# with a frontier for each of host and collector, or for each of hot and cold data
 HOT_COLD = (
     (0.2, 0.8, Frontiers.ONE, 0.10, 5.196),
     (0.2, 0.8, Frontiers.ONE, 0.20, 2.953),
@@ -42,6 +44,12 @@ HOT_COLD = (
     (0.1, 0.9, Frontiers.ONE, 0.20, 3.484),
     (0.1, 0.9, Frontiers.SEPARATE, 0.10, 5.546),
     (0.1, 0.9, Frontiers.SEPARATE, 0.20, 3.094),
+)
+TOLD_APART = (
+    (0.2, 0.8, 0.10, 4.836),
+    (0.2, 0.8, 0.20, 2.603),
+    (0.1, 0.9, 0.10, 4.831),
+    (0.1, 0.9, 0.20, 2.602),
 )
 PAGE = 4096
 BATCH = 1 << 18
@@ -58,6 +66,7 @@ class Cell:
     blocks: int = 8192
     reserve: int = 1
     frontiers: Frontiers = Frontiers.ONE
+    placement: Placement = Placement.NONE
     hot: float = 0.0  # share of the data; 0: all pages are alike
     heat: float = 0.0  # share of the writes that it gets
     warm: int = 6  # fills
@@ -71,7 +80,8 @@ class Cell:
         if self.reserve > 1:
             parts.append(f"{self.reserve} of {self.blocks} blocks held back")
         if self.hot:
-            parts.append(f"{self.hot:g}/{self.heat:g}, {spelled(self.frontiers)} frontier(s)")
+            how = "told apart" if self.placement else f"{spelled(self.frontiers)} frontier(s)"
+            parts.append(f"{self.hot:g}/{self.heat:g}, {how}")
         return ", ".join(parts)
 
 
@@ -101,7 +111,11 @@ def cells() -> list[Cell]:
         Cell(victim=Victim.GREEDY, spare=s, hot=f, heat=r, frontiers=n, want=a, warm=30, measured=10)
         for f, r, n, s, a in HOT_COLD
     ]
-    return greedy + others + drawn + held + mixed
+    apart = [
+        Cell(victim=Victim.GREEDY, spare=s, hot=f, heat=r, placement=Placement.STREAM, want=a, warm=30, measured=10)
+        for f, r, s, a in TOLD_APART
+    ]
+    return greedy + others + drawn + held + mixed + apart
 
 
 def writes(cell: Cell, logical: int, seed: int) -> Iterator[pl.DataFrame]:
@@ -121,6 +135,7 @@ def writes(cell: Cell, logical: int, seed: int) -> Iterator[pl.DataFrame]:
                 "volume": np.zeros(n, np.uint32),
                 "address": page.astype(np.uint64) * PAGE,
                 "length": np.full(n, PAGE, np.uint64),
+                "stream": (page >= edge).astype(np.uint32),
             }
         )
 
@@ -139,6 +154,7 @@ def measure(cell: Cell, seed: int = 1) -> Outcome:
         choices=cell.choices,
         reserve=cell.reserve,
         frontiers=cell.frontiers,
+        placement=cell.placement,
         window=logical * cell.warm,
         seed=seed,
     )

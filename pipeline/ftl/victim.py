@@ -10,12 +10,16 @@ A policy is a member of `Victim`, a ``pick_*`` function and a branch in `pick`.
   modification, which is its closing or the latest loss of a page (Kawaguchi, Nishioka, Motoda, USENIX 1995, after
   Rosenblum and Ousterhout, TOCS 1992). Time is counted in host page writes.
 - windowed: greedy among the w blocks closed longest ago (Hu, Eleftheriou, Haas, Iliadis, Pletka, SYSTOR 2009).
+- greedy-first: as greedy, and of equals the block with the lowest number: an order that can be made anew after a
+  loss of power (`pipeline.ftl._victim_tree`).
 
 Closed blocks that compete hang in one ring per valid count; a block enters at the ring's tail when it comes to
 that count. So the fewest valid pages are found at once, and each ring stands in the order of last modification:
 only the heads of the rings can have the greatest cost-benefit, which makes that choice exact at one comparison
 per count instead of one per block. Windowed keeps in the rings only the w oldest; younger blocks wait in a queue.
 FIFO is the queue.
+
+Every choice is added to a hash, so that the choices of two drives can be compared.
 """
 
 from enum import IntEnum
@@ -24,9 +28,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.ftl._victim_journal import Record, journalled, note
+from pipeline.ftl._victim_tree import fall, grow, rise, winner
 from traces.kernel import inline_lean_kernel, lean_kernel
 
 NONE = -1
+PRIME = np.uint64(0x100000001B3)  # of FNV-1a (Fowler, Noll, Vo), here a block at a time
 Whole = int | np.integer[Any]
 
 
@@ -39,6 +46,7 @@ class Victim(IntEnum):
     D_CHOICES = 3
     COST_BENEFIT = 4
     WINDOWED = 5
+    GREEDY_FIRST = 6
 
 
 class Phase(IntEnum):
@@ -48,6 +56,7 @@ class Phase(IntEnum):
     OPEN = 1
     CLOSED = 2
     COLLECTED = 3
+    RETIRED = 4
 
 
 HEAD = np.dtype(
@@ -61,6 +70,10 @@ HEAD = np.dtype(
         ("competing", "i8"),  # blocks in the rings
         ("least", "i8"),  # no ring below this valid count holds a block
         ("random", "u8"),
+        ("chosen", "u8"),  # a hash of all victims, in order
+        ("records", "i8"),  # in the journal
+        ("recorded", "i8"),  # since the journal began
+        ("checkpoints", "i8"),
     ]
 )
 
@@ -80,7 +93,9 @@ class Blocks(NamedTuple):
     valid: NDArray[np.int32]  # [block] pages that still count
     erases: NDArray[np.uint32]  # [block]
     changed: NDArray[np.int64]  # [block] the clock at its last modification; empty unless cost-benefit
-    links: NDArray[np.int32]  # [block or total + ring, next or previous]; previous is NONE outside the rings
+    # [block or total + ring, next or previous]; previous is NONE outside the rings. Behind them, where there is a
+    # journal (`pipeline.ftl._victim_journal`): for each block what it lost before, for each record block and Record
+    links: NDArray[np.int32]
     head: Any  # one HEAD
 
 
@@ -98,6 +113,8 @@ def prepare_blocks(blocks: Blocks, seed: int) -> None:
     head.closed_first = head.closed_last = NONE
     head.least = blocks.pages
     head.random = seed
+    if blocks.victim == Victim.GREEDY_FIRST:
+        grow(blocks.links, blocks.valid, blocks.phase, Phase.CLOSED)
 
 
 @inline_lean_kernel
@@ -138,9 +155,14 @@ def lose_page(blocks: Blocks, block: Whole) -> None:
     blocks.valid[block] = valid
     if blocks.changed.size:
         blocks.changed[block] = blocks.head[0].clock
-    if blocks.links[block, 1] != NONE:
+    if blocks.victim == Victim.GREEDY_FIRST:
+        if blocks.phase[block] == Phase.CLOSED:
+            rise(blocks.links, blocks.valid, block)
+    elif blocks.links[block, 1] != NONE:
         leave(blocks, block)
         join(blocks, block, valid)
+    if journalled(blocks):
+        note(blocks, block, Record.LOST)
 
 
 @inline_lean_kernel
@@ -167,6 +189,8 @@ def erase(blocks: Blocks, block: Whole) -> None:
     blocks.valid[block] = 0
     blocks.erases[block] += 1
     blocks.phase[block] = Phase.ERASED
+    if journalled(blocks):
+        note(blocks, block, Record.ERASED)
 
 
 @inline_lean_kernel
@@ -178,6 +202,8 @@ def close(blocks: Blocks, block: Whole) -> None:
         if blocks.changed.size:
             blocks.changed[block] = head.clock
         join(blocks, block, blocks.valid[block])
+    elif blocks.victim == Victim.GREEDY_FIRST:
+        rise(blocks.links, blocks.valid, block)
     elif blocks.victim == Victim.FIFO or blocks.victim == Victim.WINDOWED:
         if head.closed_first == NONE:
             head.closed_first = block
@@ -285,6 +311,15 @@ def pick_windowed(blocks: Blocks) -> int:
 
 
 @lean_kernel
+def pick_greedy_first(blocks: Blocks) -> int:
+    """Who has won over all others."""
+    block = int(winner(blocks.links, blocks.phase, Phase.CLOSED, 1))
+    blocks.phase[block] = Phase.COLLECTED
+    fall(blocks.links, blocks.valid, blocks.phase, Phase.CLOSED, block)
+    return block
+
+
+@lean_kernel
 def pick(blocks: Blocks) -> int:
     """The block to collect; it no longer counts as closed."""
     if blocks.victim == Victim.GREEDY:
@@ -297,7 +332,10 @@ def pick(blocks: Blocks) -> int:
         block = pick_d_choices(blocks)
     elif blocks.victim == Victim.COST_BENEFIT:
         block = pick_cost_benefit(blocks)
+    elif blocks.victim == Victim.GREEDY_FIRST:
+        block = pick_greedy_first(blocks)
     else:
         block = pick_windowed(blocks)
     blocks.phase[block] = Phase.COLLECTED
+    blocks.head[0].chosen = (blocks.head[0].chosen ^ np.uint64(block)) * PRIME
     return block

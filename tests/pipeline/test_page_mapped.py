@@ -1,4 +1,5 @@
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.ftl.config import Config, Layout, Prefill, Zeroes
 from pipeline.ftl.drive import Frontiers
 from pipeline.ftl.page_mapped import STAGE, by_volume
+from pipeline.ftl.placement import HOST_PLACEMENTS, Placement
 from pipeline.ftl.replay import FtlWindows, Request
 from pipeline.ftl.summary import FtlSummary, steady_since
 from pipeline.ftl.theory import write_amplification
@@ -25,17 +27,21 @@ from traces.table import U64, arrays, empty, frame, schema_of
 pytestmark = pytest.mark.kernels
 
 PAGE = 512
-Rows = list[tuple[int, int, int, int, int]]
+Rows = Sequence[tuple[int, ...]]  # time, op, volume, address, length, and a stream if any
 
 
 def trace(rows: Rows) -> pl.DataFrame:
-    schema = {"time": pl.UInt64, "op": pl.UInt8, "volume": pl.UInt32, "address": pl.UInt64, "length": pl.UInt64}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+    return pl.DataFrame(padded(rows), schema=schema_of(Request), orient="row")
+
+
+def padded(rows: Rows) -> list[reference.Request]:
+    """With a stream."""
+    return [(*row, 0)[:6] for row in rows]  # type: ignore[misc]
 
 
 def told(rows: Rows) -> TraceInfo:
     extents = dict.fromkeys(range(max((r[2] for r in rows), default=0) + 1), 0)
-    for _, op, volume, offset, length in rows:
+    for _, op, volume, offset, length, *_ in rows:
         if op in (0, 1, 2, 4):
             extents[volume] = max(extents[volume], offset + length)
     span = rows[-1][0] if rows else 0
@@ -70,11 +76,13 @@ def plainly(config: Config, rows: Rows) -> reference.Replay:
             frontiers=spelled(config.frontiers),
             reserve=config.reserve,
             seed=config.seed + volume,
+            placement=spelled(config.placement),
+            streams=config.classes,
         )
         compact, zeroes = config.layout == Layout.COMPACT, config.write_zeroes == Zeroes.PROGRAM
         volumes[volume] = reference.Volume(drive, config.page, compact, zeroes)
     out = reference.Replay(volumes, config.window, spelled(config.prefill))
-    out.replay(rows)
+    out.replay(padded(rows))
     return out
 
 
@@ -100,7 +108,7 @@ def requests(draw: st.DrawFn, most: int = 250) -> Rows:
         )
         if chance.random() < 0.7:
             offset, length = offset // PAGE * PAGE, length // PAGE * PAGE
-        out.append((at, op, int(chance.integers(0, volumes)), offset, length))
+        out.append((at, op, int(chance.integers(0, volumes)), offset, length, int(chance.integers(0, 6))))
     return out
 
 
@@ -114,6 +122,8 @@ configs = st.builds(
     choices=st.integers(1, 4),
     window_blocks=st.integers(1, 12),
     frontiers=st.sampled_from(Frontiers),
+    placement=st.sampled_from([*HOST_PLACEMENTS, Placement.NONE]),
+    streams=st.integers(2, 4),
     reserve=st.integers(1, 2),
     prefill=st.sampled_from(Prefill),
     write_zeroes=st.sampled_from(Zeroes),
@@ -126,7 +136,7 @@ configs = st.builds(
 @given(configs, requests(), st.sampled_from([1, 997]))
 def test_page_mapped__is_the_reference(config: Config, rows: Rows, spread: int) -> None:
     if config.layout == Layout.COMPACT:  # spread wide, where the numbers are hashed
-        rows = [(at, op, v, offset // PAGE * spread * PAGE + offset % PAGE, n) for at, op, v, offset, n in rows]
+        rows = [(at, op, v, a // PAGE * spread * PAGE + a % PAGE, *rest) for at, op, v, a, *rest in rows]
     config = fitted(config, rows)
     windows, summaries = replayed(config, trace(rows))
     want = plainly(config, rows)
@@ -142,6 +152,25 @@ def test_page_mapped__is_the_reference_where_much_is_collected(victim: Victim, f
     pages = chance.permutation(400)[(chance.random(4000) ** 3 * 400).astype(int)]
     rows = [(i, 2 if i % 7 == 0 else 1, 0, int(page) * PAGE, PAGE) for i, page in enumerate(pages)]
     config = Config(page=PAGE, block_pages=8, victim=victim, frontiers=frontiers, window_blocks=9, choices=3, window=50)
+    config = fitted(replace(config, capacity=(400 * PAGE,)), rows)
+    windows, summaries = replayed(config, trace(rows))
+    want = plainly(config, rows)
+    assert windows.rows() == want.windows()
+    assert summaries["gc_programs"][0] == want.summaries()[0]["gc_programs"] > 1000
+
+
+@pytest.mark.parametrize("placement", HOST_PLACEMENTS, ids=spelled)
+@pytest.mark.parametrize("frontiers", Frontiers, ids=spelled)
+@pytest.mark.parametrize("streams", [2, 5])
+def test_page_mapped__is_the_reference_where_data_is_told_apart(
+    placement: Placement, frontiers: Frontiers, streams: int
+) -> None:
+    chance = np.random.default_rng(streams)
+    pages = chance.permutation(400)[(chance.random(6000) ** 3 * 400).astype(int)]
+    rows = [(i, 2 if i % 9 == 0 else 1, 0, int(page) * PAGE, PAGE, int(page) % 7) for i, page in enumerate(pages)]
+    config = Config(
+        page=PAGE, block_pages=8, spare=0.25, placement=placement, streams=streams, frontiers=frontiers, window=50
+    )
     config = fitted(replace(config, capacity=(400 * PAGE,)), rows)
     windows, summaries = replayed(config, trace(rows))
     want = plainly(config, rows)
@@ -387,7 +416,7 @@ def unmixed(hashes: U64) -> U64:
 def pagewise(op: int, pages: U64) -> pl.DataFrame:
     """A request for each page, all at once."""
     rows = pl.DataFrame({"address": pages * np.uint64(PAGE)})
-    others = {"time": 0, "op": op, "volume": 0, "length": PAGE}
+    others = {"time": 0, "op": op, "volume": 0, "length": PAGE, "stream": 0}
     return rows.with_columns(pl.lit(value, schema_of(Request)[name]).alias(name) for name, value in others.items())
 
 

@@ -9,7 +9,8 @@ READ, WRITE, DISCARD, FLUSH, WRITE_ZEROES = range(5)
 ZONES = range(5, 12)
 M64 = (1 << 64) - 1
 
-Request = tuple[int, int, int, int, int]  # at, op, volume, offset, length
+Request = tuple[int, int, int, int, int, int]  # at, op, volume, offset, length, stream
+Frontier = tuple[str, int]  # who writes there, the class of data
 
 
 class SplitMix:
@@ -26,7 +27,7 @@ class SplitMix:
 
 
 class PageMapped:
-    """One drive. ``victim`` and ``frontiers`` are spelled as configurations spell them."""
+    """One drive. ``victim``, ``frontiers`` and ``placement`` are spelled as configurations spell them."""
 
     def __init__(
         self,
@@ -40,13 +41,21 @@ class PageMapped:
         frontiers: str = "one",
         reserve: int = 1,
         seed: int = 0,
+        placement: str = "none",
+        streams: int = 1,
     ) -> None:
-        self.pages, self.logical, self.blocks, self.reserve = pages, logical, blocks, reserve
+        self.pages, self.logical, self.blocks = pages, logical, blocks
         self.victim, self.choices, self.window = victim, choices, window
+        self.placement, self.streams = placement, streams
+        # pages of one victim may go to the frontiers of all classes
+        self.reserve = reserve + (streams - 1 if placement in ("recency", "frequency") else 0)
         self.collector = "host" if frontiers == "one" else "gc"
+        self.kind: dict[int, int] = {}  # block -> class of its data
+        self.written: dict[int, int] = {}  # page -> clock of its last write, in units
+        self.often: dict[int, tuple[int, int]] = {}  # page -> how often it was written, up to which epoch
         self.random = SplitMix(seed)
         self.erased = list(range(blocks))  # in the order in which they will be opened
-        self.open: dict[str, int | None] = {"host": None, "gc": None}
+        self.open: dict[Frontier, int] = {}
         self.closed: list[int] = []  # in the order in which they were closed
         self.cells: dict[int, list[int]] = {b: [] for b in range(blocks)}  # block -> pages in program order
         self.where: dict[int, tuple[int, int]] = {}  # page -> block, slot
@@ -99,20 +108,23 @@ class PageMapped:
             return min([self.drawn() for _ in range(self.choices)], key=lambda b: len(self.live(b)))
         if self.victim == "cost-benefit":
             return min(self.closed, key=lambda b: (-self.worth(b), len(self.live(b)), self.arrived[b]))
+        if self.victim == "greedy-first":
+            return min(self.closed, key=lambda b: (len(self.live(b)), b))
         return self.fewest(self.competing())
 
     # programming
 
-    def has_room(self, frontier: str) -> bool:
-        return self.open[frontier] is not None
+    def open_block(self, frontier: Frontier) -> None:
+        block = self.erased.pop(0)
+        self.open[frontier] = block
+        self.kind[block] = frontier[1]
 
-    def place(self, frontier: str, page: int) -> None:
+    def place(self, frontier: Frontier, page: int) -> None:
         block = self.open[frontier]
-        assert block is not None
         self.cells[block].append(page)
         self.where[page] = (block, len(self.cells[block]) - 1)
         if len(self.cells[block]) == self.pages:
-            self.open[frontier] = None
+            del self.open[frontier]
             self.closed.append(block)
             self.modified(block)
 
@@ -126,25 +138,75 @@ class PageMapped:
             self.arrives(self.closed[self.window])
         self.closed.remove(victim)
         for page in self.live(victim):
-            if not self.has_room(self.collector):
-                self.open[self.collector] = self.erased.pop(0)
-            self.place(self.collector, page)
+            frontier = self.collector, self.class_of_copy(page, victim)
+            if frontier not in self.open:
+                self.open_block(frontier)
+            self.place(frontier, page)
             self.count["gc"] += 1
         self.cells[victim] = []
         self.erased.append(victim)
         self.erases[victim] += 1
         self.count["erases"] += 1
 
-    def write(self, page: int) -> None:
-        while not self.has_room("host"):
+    # classes of data
+
+    def age(self, page: int, now: int) -> int:
+        """Classes up to 1, 4, 16... times the time in which the drive is written once, in 256ths of it."""
+        if page not in self.written:
+            return self.streams - 1
+        age = now - self.written[page]
+        return min([k for k in range(self.streams) if age <= 256 * 4**k], default=self.streams - 1)
+
+    def counted(self, page: int, epoch: int) -> int:
+        count, then = self.often.get(page, (0, 0))
+        return count >> (epoch - then)
+
+    def busy(self, count: int) -> int:
+        """The last class for what is written less than 3 times, the one before up to 6, 12..."""
+        above = 0
+        while above < self.streams - 1 and count >= 3 * 2**above:
+            above += 1
+        return self.streams - 1 - above
+
+    def class_of(self, page: int, stream: int) -> int:
+        if self.placement == "stream":
+            return stream % self.streams
+        if self.placement == "recency":
+            now = self.clock // max(self.logical // 256, 1)
+            klass = self.age(page, now)
+            self.written[page] = now
+            return klass
+        if self.placement == "frequency":
+            epoch = self.clock // self.logical
+            count = min(self.counted(page, epoch) + 1, 255)
+            self.often[page] = count, epoch
+            return self.busy(count)
+        return 0
+
+    def class_of_copy(self, page: int, block: int) -> int:
+        if self.placement == "stream":
+            return self.kind[block]
+        if self.placement == "recency":
+            return self.age(page, self.clock // max(self.logical // 256, 1))
+        if self.placement == "frequency":
+            return self.busy(self.counted(page, self.clock // self.logical))
+        return 0
+
+    def make_room(self, frontier: Frontier) -> None:
+        while frontier not in self.open or len(self.erased) < self.reserve:
             if len(self.erased) > self.reserve:
-                self.open["host"] = self.erased.pop(0)
+                self.open_block(frontier)
             else:
                 self.collect()
+
+    def write(self, page: int, stream: int = 0) -> None:
+        frontier = "host", self.class_of(page, stream)
+        if frontier not in self.open:
+            self.make_room(frontier)
         self.clock += 1
         if page in self.where:
             self.unmap(page)
-        self.place("host", page)
+        self.place(frontier, page)
         self.count["host"] += 1
 
     def prefill(self, kind: str) -> None:
@@ -172,7 +234,7 @@ class Volume:
             self.number[page] = len(self.number)
         return self.number.get(page)
 
-    def serve(self, op: int, offset: int, length: int) -> None:
+    def serve(self, op: int, offset: int, length: int, stream: int) -> None:
         drive, count = self.drive, self.drive.count
         count["requests"] += 1
         count[str(op if op in range(5) else "zone" if op in ZONES else "unknown")] += 1
@@ -194,7 +256,7 @@ class Volume:
                 count["unmapped_read"] += not mapped
             elif programs or (op == WRITE_ZEROES and mapped and not whole):
                 assert page is not None
-                drive.write(page)
+                drive.write(page, stream)
                 count["partial"] += not whole
                 count["rmw"] += not whole and mapped
             elif mapped and whole:
@@ -212,13 +274,13 @@ class Replay:
         self.met: set[int] = set()
 
     def replay(self, trace: Iterable[Request]) -> None:
-        for at, op, volume, offset, length in trace:
+        for at, op, volume, offset, length, stream in trace:
             drive = self.volumes[volume].drive
             if volume not in self.met:
                 self.met.add(volume)
                 drive.prefill(self.prefill)
             before = Counter(drive.count)
-            self.volumes[volume].serve(op, offset, length)
+            self.volumes[volume].serve(op, offset, length, stream)
             row = self.rows.setdefault((at // self.window, volume), {"count": Counter()})
             row["count"] += drive.count - before
             row["mapped"], row["erased"] = len(drive.where), len(drive.erased)
