@@ -1,10 +1,13 @@
-"""An iterator that works in a thread of its own, a few items ahead of its consumer."""
+"""Iterators that work in threads of their own, a few items ahead of their consumer."""
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -57,3 +60,27 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
         stop.set()
         while thread.is_alive():
             thread.join(timeout=0.1)
+
+
+def in_turn(functions: Sequence[Callable[[S], T]], items: Iterable[S]) -> Iterator[T]:
+    """What the functions, each in a thread of its own, make of items that they take in turn; in the items' order.
+
+    A function is never called twice at once, and has no more than one result waiting.
+    """
+    waiting: deque[Future[T]] = deque()
+
+    def first() -> T:
+        while not wait([waiting[0]], timeout=0.1).done:  # a wait without an end: see above
+            pass
+        return waiting.popleft().result()
+
+    with ThreadPoolExecutor(len(functions), "in turn") as pool:
+        for number, item in enumerate(items):
+            if len(waiting) < len(functions):
+                waiting.append(pool.submit(functions[number], item))
+                continue
+            done = first()
+            waiting.append(pool.submit(functions[number % len(functions)], item))
+            yield done
+        while waiting:
+            yield first()

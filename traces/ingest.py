@@ -134,11 +134,12 @@ def _ingest_one(
         if value and key not in found.declares:
             takers = " and ".join(name for name, each in FORMATS.items() if key in each.declares)
             raise TraceError(f"--{key} means something to {takers} alone, and {streams[0].name} is {found.name}")
+    code = code_hash(found.sniff.__module__)  # the format's own file; `read` may be made elsewhere, of a layout
     info = TraceInfo(
         format=found.name,
         reason=f"{reason}; {len(streams)} files" if len(streams) > 1 else reason,
         kind=found.kind,
-        options={"action": str(options.action), "columns": options.columns, "code": code_hash(found.read.__module__)},
+        options={"action": str(options.action), "columns": options.columns, "code": code},
         version=version("strata"),
     )
     target = store.trace_path(found.kind, trace)

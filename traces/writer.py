@@ -76,8 +76,16 @@ def _parquet(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer: differences for 64-bit integers, dictionaries for the rest, in a third of the defaults' time."""
     wide = {f.name: "DELTA_BINARY_PACKED" for f in schema if f.type in (pa.uint64(), pa.int64())}
     narrow = [f.name for f in schema if f.name not in wide and f.type != pa.float64()]
+    # the first and last of a trace's words say nothing, and took a sixteenth of writing; runs are found by theirs
+    told = [f.name for f in schema if f.name == "run" or not pa.types.is_dictionary(f.type)]
     return pq.ParquetWriter(
-        path, schema, compression="zstd", compression_level=1, use_dictionary=narrow, column_encoding=wide
+        path,
+        schema,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=narrow,
+        column_encoding=wide,
+        write_statistics=told,
     )
 
 

@@ -2,6 +2,7 @@ import errno
 import gzip
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import pytest
 
 from traces import ingest as module
 from traces import writer as writer_module
-from traces.ahead import ahead
+from traces.ahead import ahead, in_turn
 from traces.block import Block
+from traces.code import _closure
 from traces.errors import StoreError, TraceError
 from traces.formats import FORMATS
 from traces.formats.gather import grouped
-from traces.formats.reader import Action, Options
+from traces.formats.reader import Action, Format, Options
 from traces.ingest import ingest
 from traces.ledger import Refused
 from traces.made import Ingested
@@ -277,6 +279,16 @@ def test_store__that_cannot_be_written_is_told(tmp_path: Path) -> None:
         ingest(Store(written(tmp_path / "file", "x") / "store"), [source])
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_format__is_told_by_the_source_that_declares_it(name: str) -> None:
+    how = FORMATS[name]
+    declared = [
+        value for value in vars(import_module(how.sniff.__module__)).values() if isinstance(value, Format | tuple)
+    ]
+    assert any(value is how or (isinstance(value, tuple) and how in value) for value in declared)
+    assert how.read.__module__ in _closure(how.sniff.__module__)
+
+
 def test_ahead__gives_the_same_items_raises_the_same_errors_and_stops() -> None:
     assert list(ahead(range(100))) == list(range(100))
 
@@ -302,6 +314,36 @@ def test_ahead__gives_the_same_items_raises_the_same_errors_and_stops() -> None:
     count = len(produced)
     time.sleep(0.05)
     assert len(produced) == count <= 5
+
+
+def test_in_turn__keeps_the_order_raises_the_same_errors_and_stops() -> None:
+    done: list[tuple[int, int]] = []
+
+    def worker(number: int) -> Callable[[int], int]:
+        def work(item: int) -> int:
+            if item == 7:
+                raise TraceError("no seven")
+            time.sleep(0.002 * (item % 3))
+            done.append((number, item))
+            return item * item
+
+        return work
+
+    workers = [worker(0), worker(1)]
+    for count in range(6):
+        assert list(in_turn(workers, range(count))) == [i * i for i in range(count)]
+    assert all(item % 2 == number for number, item in done)
+    found = in_turn(workers, range(20))
+    assert [next(found) for _ in range(7)] == [i * i for i in range(7)]
+    with pytest.raises(TraceError, match="no seven"):
+        next(found)
+    assert max(item for _, item in done) <= 8
+    stream = in_turn(workers, iter(range(1000)))
+    assert next(stream) == 0
+    stream.close()  # type: ignore[attr-defined]
+    count = len(done)
+    time.sleep(0.02)
+    assert len(done) == count
 
 
 def test_memory__of_ids_is_dense(store: Store, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.kernel import kernel
+from traces.kernel import lean_kernel
 from traces.table import I64, U8
 
 EXIT, FAULT, PORT, MEMORY, ENTRY = range(5)  # events
@@ -81,13 +81,13 @@ def start(window: tuple[int, int]) -> State:
     return State(room(8), np.array(window, np.int64), np.zeros(1, _COUNTS))
 
 
-@kernel
+@lean_kernel
 def _put(out: Accesses, row: int, what: tuple[int, int, int, int], known: I64) -> None:
     out.time[row], out.op[row], out.mechanism[row], out.place[row] = what
     out.cpu[row] = known[VCPU]
 
 
-@kernel
+@lean_kernel
 def _close(known: I64, state: State, out: Accesses, row: int) -> int:
     """End what a thread is about: an unsatisfied read, an exit at an address; how many rows there are then."""
     first, end = state.window
@@ -110,7 +110,7 @@ def _close(known: I64, state: State, out: Accesses, row: int) -> int:
     return row
 
 
-@kernel
+@lean_kernel
 def follow(lines: Lines, state: State, out: Accesses, row: int) -> int:
     """Add the accesses of some lines to ``out`` from ``row`` on; where they end."""
     c = state.counted[0]
@@ -170,7 +170,7 @@ def follow(lines: Lines, state: State, out: Accesses, row: int) -> int:
     return row
 
 
-@kernel
+@lean_kernel
 def finish(state: State, out: Accesses) -> int:
     """End what all threads are about; how many rows that makes."""
     row = 0

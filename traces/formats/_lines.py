@@ -17,14 +17,6 @@ NOWHERE, TOO_LARGE = -1, -2  # of `natural`: 2**64 - 1, which stands for "none";
 
 
 @lean_kernel
-def past_blanks(data: U8, i: int) -> int:
-    """The first place from ``i`` on that is neither blank nor tab."""
-    while data[i] == 32 or data[i] == 9:
-        i += 1
-    return i
-
-
-@lean_kernel
 def past_word(data: U8, i: int) -> int:
     """The first place from ``i`` on that is blank, tab or the line's end."""
     while data[i] != 32 and data[i] != 9 and data[i] != 10 and data[i] != 13:

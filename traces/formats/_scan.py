@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.formats._eight import digits
 from traces.formats.text import key
-from traces.kernel import eight_bytes, kernel, trailing_zeros
+from traces.kernel import kernel
 from traces.table import I64, U8
 
 GOOD, EMPTY, FEW, MANY, BAD = 0, 1, 2, 3, 4  # a line's status; BAD + i: the i-th wanted field
@@ -77,11 +78,11 @@ def _number(data: U8, begin: int, end: int, kind: int, scale: int) -> tuple[Any,
             value = (value << 4) | digit
             i += 1
         return value, True
-    digits, shift, point = 0, np.int64(0), False
+    figures, shift, point = 0, np.int64(0), False
     while i < end:
         c = np.int64(data[i])
         if 48 <= c <= 57:
-            digits += 1
+            figures += 1
             if point and shift == scale:  # finer than is kept
                 i += 1
                 continue
@@ -95,7 +96,7 @@ def _number(data: U8, begin: int, end: int, kind: int, scale: int) -> tuple[Any,
         else:
             break
         i += 1
-    if digits == 0:
+    if figures == 0:
         return np.int64(0), False
     exponent = np.int64(0)
     if i < end:
@@ -128,38 +129,6 @@ def _number(data: U8, begin: int, end: int, kind: int, scale: int) -> tuple[Any,
     return (-value if negative else value), True
 
 
-_POWERS = 10 ** np.arange(9)
-_EIGHT = np.uint64(8)
-
-
-@kernel
-def _digits(data: U8, i: int, value: Any) -> tuple[Any, int]:
-    """The digits at ``i`` behind those that ``value`` has already, and where they end; wraps past 63 bits.
-
-    Eight at a time in one word, after D. Lemire, "Quickly parsing eight digits" (2018).
-    """
-    while i + 8 <= data.size:
-        eight = eight_bytes(data, i) ^ np.uint64(0x3030303030303030)  # type: ignore[call-arg]
-        other = ((eight + np.uint64(0x7676767676767676)) | eight) & np.uint64(0x8080808080808080)
-        count = trailing_zeros(other) >> np.uint64(3)
-        if count == 0:
-            return value, i
-        eight <<= (_EIGHT - count) << np.uint64(3)
-        eight = (eight * np.uint64(2561)) >> _EIGHT
-        eight = ((eight & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
-        eight = ((eight & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
-        value = value * _POWERS[count] + np.int64(eight)
-        i += np.int64(count)
-        if count < 8:
-            return value, i
-    digit = np.uint8(data[i] - np.uint8(48))
-    while digit <= 9:
-        value = value * 10 + np.int64(digit)
-        i += 1
-        digit = np.uint8(data[i] - np.uint8(48))
-    return value, i
-
-
 @kernel
 def scan(data: U8, spec: Spec, out: Lines) -> None:
     """Fill ``out`` from a chunk whose last byte is a newline."""
@@ -189,21 +158,21 @@ def scan(data: U8, spec: Spec, out: Lines) -> None:
             if slot >= 0 and (spec.kind[slot] == Kind.INTEGER or spec.kind[slot] == Kind.DECIMAL):
                 # plain digits up to the separator: one pass instead of two, a third off the whole scan
                 scale = np.int64(0)
-                value, i = _digits(data, i, np.int64(0))
-                digits = i - begin
+                value, i = digits(data, i, np.int64(0))
+                count = i - begin
                 more = np.int64(0)
                 if spec.kind[slot] == Kind.DECIMAL:
                     scale = spec.scale[slot]
                     more = scale
                     if data[i] == 46:
                         point = i + 1
-                        value, i = _digits(data, point, value)
+                        value, i = digits(data, point, value)
                         more -= i - point
                     while more > 0:
                         value *= 10
                         more -= 1
                 ended = data[i] == 10 or ((data[i] == 32 or data[i] == 9) if blanks else data[i] == separator)
-                if ended and digits > 0 and digits + scale < 19 and more == 0 and value <= spec.most_units[slot]:
+                if ended and count > 0 and count + scale < 19 and more == 0 and value <= spec.most_units[slot]:
                     out.values[slot, line] = value * spec.unit[slot]
                     field += 1
                     if blanks:

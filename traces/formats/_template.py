@@ -19,7 +19,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.formats._fit import Lines, fit, stems_of
+from traces.ahead import ahead
+from traces.formats._fit import fit
 from traces.formats._program import (
     BLANK,
     BLANKS,
@@ -37,6 +38,7 @@ from traces.formats._program import (
     Place,
     program,
 )
+from traces.formats._stems import Lines, stems_of
 from traces.formats.reader import Report
 from traces.formats.text import Codes, chunks, count_lines
 from traces.table import I64, U8, U64
@@ -148,25 +150,12 @@ class Templates:
         return self._words.setdefault(name, (Codes(), []))
 
     def read(self, stream: BinaryIO, file: str, report: Report) -> Iterator[Found]:
-        """A file's lines; those that fit no template are refused, empty ones noted."""
+        """A file's lines; those that fit no template are refused, empty ones noted.
+
+        The next chunk is fitted in a thread of its own while rows are made of this one: kernels hold no lock.
+        """
         first = 1
-        for chunk in chunks(stream, report, _CHUNK):
-            data = np.frombuffer(chunk, np.uint8)
-            count = count_lines(data)
-            places = max(len(self.slots), 1)
-            lines = Lines(
-                values=np.zeros((places, count), np.int64),
-                begin=np.empty((places, count), np.int32),
-                end=np.empty((places, count), np.int32),
-                which=np.empty(count, np.uint8),
-                line=np.empty(count, np.int32),
-                at=np.empty(count, np.int32),
-                odd_line=np.empty(count, np.int32),
-                odd_at=np.empty(count, np.int32),
-                odd_why=np.empty(count, np.int32),
-            )
-            counts = np.zeros(2, np.int64)
-            fit(data, self._program, stems_of(self._program, places), lines, counts)
+        for chunk, lines, counts in ahead(map(self._fitted, chunks(stream, report, _CHUNK)), depth=1):
             rows, odd = counts.tolist()
             self._note(lines.odd_why[:odd], report)
             for i in np.flatnonzero(lines.odd_why[:odd] >= 0).tolist():
@@ -174,7 +163,27 @@ class Templates:
                 report.refuse(file, first + int(lines.odd_line[i]), why, line)
             if rows:
                 yield Found(self, chunk, first, lines, rows)
-            first += count
+            first += lines.which.size
+
+    def _fitted(self, chunk: memoryview) -> tuple[memoryview, Lines, I64]:
+        """A chunk with its lines, and how many of them fit and do not."""
+        data = np.frombuffer(chunk, np.uint8)
+        count = count_lines(data)
+        places = max(len(self.slots), 1)
+        lines = Lines(
+            values=np.zeros((places, count), np.int64),
+            begin=np.empty((places, count), np.int32),
+            end=np.empty((places, count), np.int32),
+            which=np.empty(count, np.uint8),
+            line=np.empty(count, np.int32),
+            at=np.empty(count, np.int32),
+            odd_line=np.empty(count, np.int32),
+            odd_at=np.empty(count, np.int32),
+            odd_why=np.empty(count, np.int32),
+        )
+        counts = np.zeros(2, np.int64)
+        fit(data, self._program, stems_of(self._program, places), lines, counts)
+        return chunk, lines, counts
 
     def _note(self, why: I32, report: Report) -> None:
         report.note("empty lines", int(np.count_nonzero(why == -1)))

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from traces.formats._lines import natural, past_blanks, past_word, seconds
+from traces.formats._eight import past_blanks
+from traces.formats._lines import natural, past_word, seconds
 from traces.formats.text import key
 from traces.kernel import lean_kernel
 from traces.table import I64, U8

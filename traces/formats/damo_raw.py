@@ -70,8 +70,8 @@ class _Snapshots:
         self._base, self._end, self._target = 0, 0, -1
         self._stated = self._seen = 0
 
-    def rows(self, found: Found, good: Bool) -> tuple[I64, U32]:
-        """[row] -> time and address space of ``good`` regions; header lines say what holds for those after them."""
+    def rows(self, found: Found, good: I64) -> tuple[I64, U32]:
+        """[good] -> time and address space of regions; header lines say what holds for those after them."""
         which, report = found.which, self._report
         base, end = (which == _BASE) | (which == _ODD_BASE), (which == _END) | (which == _ODD_END)
         said = self._said(found, base | end)
@@ -80,11 +80,10 @@ class _Snapshots:
         target = latest(codes.astype(np.int64), which == _TARGET, self._target)
         self._count(found, end | (which == _TARGET))
         self._base, self._end, self._target = int(bases[-1]), int(ends[-1]), int(target[-1])
-        space = np.zeros(found.count, np.uint32)
-        space[good] = numbered(
+        space = numbered(
             target[good], lambda code: self._source.label if code < 0 else f"target {targets[code]}", report
         )
-        return bases + ends, space
+        return (bases + ends)[good], space
 
     def _said(self, found: Found, here: Bool) -> I64:
         """[row] -> nanoseconds that a line with a time says; 0 where it says none, and it is refused."""
@@ -133,19 +132,20 @@ def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterato
             for found in Templates(_LINES, _NOTES).read(stream, source.name, report):
                 backward = (found.which == _REGION) & (found["end"] < found["start"])
                 found.refuse(report, source.name, backward, "the region ends before it begins")
-                good = (found.which == _REGION) & ~backward
+                good = np.flatnonzero((found.which == _REGION) & ~backward)
                 time, space = snapshots.rows(found, good)
-                if good.any():
+                if good.size:
+                    start = found["start"][good]
                     yield frame(
-                        found.count,
+                        good.size,
                         time=time,
                         op=Op.SAMPLED,
                         space=space,
-                        address=found["start"],
-                        size=found["end"] - found["start"],
-                        accesses=found["accesses"],
-                        raw=words(["region"], np.zeros(found.count, np.uint32)),
-                    ).filter(pl.Series(good))
+                        address=start,
+                        size=found["end"][good] - start,
+                        accesses=found["accesses"][good],
+                        raw=words(["region"], np.zeros(good.size, np.uint32)),
+                    )
         snapshots.finish()
 
 

@@ -144,12 +144,18 @@ def read_layout(source: Input, layout: Layout, report: Report) -> Iterator[pl.Da
                 yield batch
 
 
-def reader_of(layout: Layout) -> Callable[[Sequence[Input], Options, Report], Iterator[pl.DataFrame]]:
-    """What `Format.read` is for a format that is one layout."""
+Watch = Callable[[Iterator[pl.DataFrame], Report], Iterator[pl.DataFrame]]  # gives the same batches
+
+
+def reader_of(
+    layout: Layout, watch: Watch | None = None
+) -> Callable[[Sequence[Input], Options, Report], Iterator[pl.DataFrame]]:
+    """What `Format.read` is for a format that is one layout; each file's batches go through ``watch``."""
 
     def read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
         for source in sources:
-            yield from read_layout(source, layout, report)
+            batches = read_layout(source, layout, report)
+            yield from watch(batches, report) if watch else batches
 
     return read
 

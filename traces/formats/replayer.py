@@ -14,7 +14,7 @@ import polars as pl
 
 from traces.block import Op
 from traces.formats.inputs import Input
-from traces.formats.layout import Amount, Clock, Layout, read_layout
+from traces.formats.layout import Amount, Clock, Layout, read_layout, reader_of
 from traces.formats.reader import Format, Options, Report
 from traces.formats.text import first_lines
 
@@ -72,11 +72,6 @@ def _suspected(batches: Iterator[pl.DataFrame], report: Report) -> Iterator[pl.D
         )
 
 
-def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
-    for source in sources:
-        yield from _suspected(read_layout(source, LAYOUT, report), report)
-
-
 def _read_log(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
     for source in sources:
         first = next(iter(first_lines(source.head(), 1)), "")
@@ -90,7 +85,7 @@ FORMAT = Format(
     kind="block",
     doc="trace of the LinnOS/FlashNet replayer",
     sniff=lambda name, head: None,
-    read=_read,
+    read=reader_of(LAYOUT, _suspected),
 )
 LOG_FORMAT = Format(
     name="replayer-log",

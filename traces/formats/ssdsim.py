@@ -6,15 +6,14 @@ trace it was made from in its first half minute, and the error doubles with the 
 have the same five columns: the format must be declared. Source: SSDSim 2.0, ``get_requests`` in ssd.c.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 
 from traces.block import Op
-from traces.formats.inputs import Input
-from traces.formats.layout import Amount, Clock, Layout, read_layout
-from traces.formats.reader import Format, Options, Report
+from traces.formats.layout import Amount, Clock, Layout, reader_of
+from traces.formats.reader import Format, Report
 
 LAYOUT = Layout(
     separator=None,
@@ -43,9 +42,10 @@ def _suspected(batches: Iterator[pl.DataFrame], report: Report) -> Iterator[pl.D
         report.note("suspect times: all went through a float of 24 bits and are off by microseconds and more", fine)
 
 
-def _read(sources: Sequence[Input], options: Options, report: Report) -> Iterator[pl.DataFrame]:
-    for source in sources:
-        yield from _suspected(read_layout(source, LAYOUT, report), report)
-
-
-FORMAT = Format(name="ssdsim", kind="block", doc="SSDSim ASCII trace", sniff=lambda name, head: None, read=_read)
+FORMAT = Format(
+    name="ssdsim",
+    kind="block",
+    doc="SSDSim ASCII trace",
+    sniff=lambda name, head: None,
+    read=reader_of(LAYOUT, _suspected),
+)

@@ -7,21 +7,27 @@ the same hash. The file does not tell a volume without a row, nor where the trac
 
 import csv
 from collections.abc import Iterator, Sequence
-from io import BytesIO
-from typing import Any, BinaryIO
+from functools import partial
+from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import polars as pl
 
+from traces.ahead import in_turn
 from traces.errors import TraceError
+from traces.formats._csv import BAD, GOOD, MORE, Scanned, Table, count_quotes
 from traces.formats.inputs import Input
-from traces.formats.reader import Format, Options, Records, Report
+from traces.formats.reader import Format, Options, Records, Report, records
 from traces.formats.text import CHUNK, LONGEST, chunks
 from traces.kinds import KINDS
 from traces.requests import PLACES
-from traces.table import columns_of, schema_of
+from traces.table import U8, U32, columns_of, schema_of
 
 _LATEST = 1 << 62  # nanoseconds: the difference of two times must fit 63 bits
-_MORE = "more than the header names"
+_FAR = 255  # status of a record whose time or end is past what there is
+_NEWLINE = 10
+_SIDE_BY_SIDE = 2  # chunks scanned at once: the readers of plain CSV use all cores, too
+_UNKNOWN = {kind: {c.name: c.unknown for c in columns_of(table)} for kind, table in KINDS.items()}
 _AHEAD = 1 << 16  # volumes that a number may be ahead of those that were seen
 
 
@@ -37,108 +43,97 @@ def _sniff(kind: str, head: bytes) -> str | None:
 
 
 def _read(kind: str, sources: Sequence[Input], report: Report) -> Iterator[pl.DataFrame]:
+    place = PLACES.get(kind)
     for source in sources:
         if not _sniff(kind, source.head()):
             raise TraceError(f"{source.name}: its first line must be {','.join(header(kind))}")
-        numbers = _Numbers(report)
+        numbers, line = _Numbers(report), 2
+        schema = {name: records(KINDS[kind]).get(name, pl.String()) for name in header(kind)}
+        tables = [Table(schema, _UNKNOWN[kind]) for _ in range(_SIDE_BY_SIDE)]
         with source.open() as stream:
             stream.readline()
-            line = 2
-            for chunk in _whole(stream, report):
-                rows, lines = _parsed(chunk, kind, source.name, line, report)
-                line += lines
-                batch = _records(kind, rows, source.name, report, numbers)
-                if batch.height:
-                    yield batch
+            for found in in_turn([partial(_records, kind, table) for table in tables], _whole(stream, report)):
+                _refuse(found, header(kind), source.name, line, report)
+                line += found.scanned.lines
+                batch = found.batch
+                if not batch.height:
+                    continue
+                if place:
+                    batch = batch.with_columns(numbers.of(found, place))
+                yield batch.rename({"address": "offset"}).select(*schema_of(Records)) if kind == "block" else batch
         numbers.close()
 
 
-def _whole(stream: BinaryIO, report: Report) -> Iterator[bytes]:
+def _whole(stream: BinaryIO, report: Report) -> Iterator[U8]:
     """Chunks that end with a line's end outside of quotes."""
-    rest = b""
+    waiting: list[U8] = []
+    quotes = size = 0
     for chunk in chunks(stream, report, CHUNK):
-        rest += chunk
-        if rest.count(b'"') % 2 and len(rest) < CHUNK + LONGEST:
+        waiting.append(np.frombuffer(chunk, np.uint8))
+        quotes += int(count_quotes(waiting[-1]))
+        size += len(chunk)
+        if quotes % 2 and size < CHUNK + LONGEST:
             continue
-        yield rest
-        rest = b""
-    if rest:
-        yield rest
+        yield np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+        waiting, quotes, size = [], 0, 0
+    if waiting:
+        yield np.concatenate(waiting)
 
 
-def _parsed(chunk: bytes, kind: str, file: str, first: int, report: Report) -> tuple[pl.DataFrame, int]:
-    """Fields as text with the line of each row, and how many lines the chunk has."""
-    names = [*header(kind), _MORE]
-    schema = dict.fromkeys(names, pl.String())
+class _Found(NamedTuple):
+    """One chunk's records, and what else is in it."""
+
+    batch: pl.DataFrame
+    names: U32  # [row] -> code of its volume's name; empty where rows have none
+    bad: list[tuple[int, int, int]]  # of records that are none: where they begin and end, and their status
+    scanned: Scanned
+
+
+def _records(kind: str, table: Table, data: U8) -> _Found:
+    """Records of a chunk; the volumes' numbers are still those of the file."""
+    scanned = table.scan(data)
+    status = scanned.status
+    time = scanned.columns["time"]
+    far = (time > _LATEST) | (time < -_LATEST)
+    if kind == "block":  # what is above 2**63 is below zero
+        address, length = (scanned.columns[name].view(np.int64) for name in ("address", "length"))
+        far |= (address | length | (address + length)) < 0
+    good = status == GOOD
+    status[good & far] = _FAR
+    good &= ~far
+    bad = np.flatnonzero(~good)
+    rows = np.flatnonzero(good) if bad.size else slice(None)
+    batch = pl.DataFrame([scanned.series(name, rows) for name in schema_of(KINDS[kind])])
+    names = scanned.columns[f"{PLACES[kind]}_name"][rows] if kind in PLACES else np.empty(0, np.uint32)
+    spans = [(*scanned.span(row), int(status[row])) for row in bad.tolist()]
+    return _Found(batch, names, spans, scanned)
+
+
+def _refuse(found: _Found, names: list[str], file: str, first: int, report: Report) -> None:
+    """Set aside what is no record; the chunk begins with line ``first``."""
+    if not found.bad:
+        return
+    data = found.scanned.data
+    newlines = np.flatnonzero(data == _NEWLINE)
+    for begin, end, status in found.bad:
+        text = data[begin:end].tobytes().decode("utf-8", "replace").rstrip("\r")
+        line = first + int(np.searchsorted(newlines, begin))
+        report.refuse(file, line, _reason(text, names, status), text)
+
+
+def _reason(text: str, names: list[str], status: int) -> str:
+    if status == MORE:
+        return "more than the header names"
+    if status == _FAR:
+        return "the time, or the request's end, is past the largest there is"
     try:
-        rows = pl.read_csv(
-            BytesIO(",".join(names).encode() + b"\n" + chunk),
-            schema=schema,
-            truncate_ragged_lines=True,
-            encoding="utf8-lossy",
-        )
-    except pl.exceptions.ComputeError:  # a quote that stands alone somewhere: line by line
-        return _by_line(chunk, names, file, first, report)
-    return rows.with_row_index("line", first), chunk.count(b"\n")
-
-
-def _by_line(chunk: bytes, names: list[str], file: str, first: int, report: Report) -> tuple[pl.DataFrame, int]:
-    found: list[list[Any]] = []
-    lines = chunk.decode("utf-8", "replace").split("\n")[:-1]
-    for number, line in enumerate(lines, first):
-        try:
-            fields = next(csv.reader([line.rstrip("\r")], strict=True), [])
-        except csv.Error as error:
-            report.refuse(file, number, str(error), line)
-            continue
-        found.append([number, *(fields + [None] * len(names))[: len(names)]])
-    schema = {"line": pl.UInt32()} | dict.fromkeys(names, pl.String())
-    return pl.DataFrame(found, schema=schema, orient="row"), len(lines)
-
-
-def _records(kind: str, rows: pl.DataFrame, file: str, report: Report, numbers: "_Numbers") -> pl.DataFrame:
-    """Rows of text as records; what is no row of the table is refused."""
-    table = schema_of(KINDS[kind]) | {"time": pl.Int64()}
-    unknown = {column.name: column.unknown for column in columns_of(KINDS[kind])}
-    text = [name for name in header(kind) if table.get(name, pl.String()) == pl.String()]
-    rows = rows.filter(~pl.all_horizontal(pl.col(header(kind)).is_null()))  # empty lines
-    made = rows.select(
-        "line",
-        *(
-            pl.col(name)
-            if name in text
-            else pl.when(pl.col(name).is_null() | (pl.col(name) == ""))
-            .then(pl.lit(unknown[name], table[name]))
-            .otherwise(pl.col(name).cast(table[name], strict=False))
-            .alias(name)
-            for name in header(kind)
-        ),
-    )
-    good = made.select(pl.all_horizontal(pl.all().is_not_null())).to_series()
-    good &= rows[_MORE].is_null() & (made["time"].fill_null(0).abs() <= _LATEST)
-    if kind == "block":  # neither is above 2**63, so that the sum does not wrap
-        far = pl.max_horizontal("address", "length", pl.col("address") + pl.col("length")) >= 1 << 63
-        good &= ~made.select(far.fill_null(value=False)).to_series()
-    if not good.all():
-        _refuse(rows.filter(~good), made.filter(~good), file, report)
-        made = made.filter(good)
-    if (place := PLACES.get(kind)) is not None:
-        made = made.with_columns(numbers.of(made[place], made[f"{place}_name"]).alias(place))
-    made = made.select(*table).with_columns(pl.col(name).cast(pl.Categorical) for name in text if name in table)
-    if kind == "block":
-        made = made.rename({"address": "offset"}).select(*schema_of(Records))
-    return made
-
-
-def _refuse(rows: pl.DataFrame, made: pl.DataFrame, file: str, report: Report) -> None:
-    for row, values in zip(rows.iter_rows(named=True), made.iter_rows(named=True), strict=True):
-        number = row.pop("line")
-        bad = next((name for name, value in values.items() if value is None), None)
-        if bad is not None:
-            reason = f"{row[bad]!r} is no value of column '{bad}'" if row[bad] else f"no value in column '{bad}'"
-        else:
-            reason = _MORE if row[_MORE] is not None else "the time, or the request's end, is past the largest there is"
-        report.refuse(file, number, reason, ",".join(value or "" for value in row.values()))
+        fields = next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        return str(error)
+    column = status - BAD
+    value = fields[column] if column < len(fields) else ""
+    name = names[column]
+    return f"{value!r} is no value of column '{name}'" if value else f"no value in column '{name}'"
 
 
 class _Numbers:
@@ -149,18 +144,15 @@ class _Numbers:
         self._known: dict[tuple[int, str], int] = {}  # (number, name) in the file -> number in the trace
         self._waiting: dict[int, str] = {}  # a number that was passed over -> its key for now
 
-    def of(self, numbers: pl.Series, names: pl.Series) -> pl.Series:
+    def of(self, found: _Found, place: str) -> pl.Series:
         """[row] -> number in the trace."""
-        pairs = pl.DataFrame({"number": numbers, "name": names})
-        for number, name in pairs.unique().sort("number", "name").iter_rows():
-            if (number, name) not in self._known:
-                self._known[number, name] = self._placed(number, name)
-        known = pl.DataFrame(
-            [(*pair, to) for pair, to in self._known.items()],
-            schema={"number": numbers.dtype, "name": pl.String, "to": pl.UInt32},
-            orient="row",
-        )
-        return pairs.join(known, on=["number", "name"], how="left", maintain_order="left")["to"]
+        numbers, pairs, words = found.batch[place], found.scanned.pairs, found.scanned.words
+        codes, fresh = pairs.codes.encode(numbers.to_numpy().astype(np.int64) << 32 | found.names)
+        new = [(int(numbers[row]), str(words[int(found.names[row])])) for row in fresh]
+        for pair in sorted(set(new) - self._known.keys()):
+            self._known[pair] = self._placed(*pair)
+        pairs.meaning = np.append(pairs.meaning, np.array([self._known[pair] for pair in new], np.uint32))
+        return pl.Series(place, pairs.meaning[codes])
 
     def _placed(self, number: int, name: str) -> int:
         volumes = self._report.volumes

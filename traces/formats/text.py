@@ -10,12 +10,14 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from traces.formats._eight import eight, first_of
 from traces.formats.reader import Report
 from traces.kernel import kernel, lean_kernel
 from traces.table import I64, U8, U32
 
 CHUNK = 1 << 23  # bytes scanned at once
 LONGEST = 1 << 20  # a line beyond this is no line of a trace
+_MIXED = np.uint64(0x9E3779B97F4A7C15)
 
 
 def chunks(stream: BinaryIO, report: Report, size: int = CHUNK) -> Iterator[memoryview]:
@@ -69,15 +71,16 @@ def count_lines(data: U8) -> int:
 
 @lean_kernel
 def key(data: U8, begin: int, end: int) -> Any:
-    """A word as a number: up to seven bytes as they are under their count, more as a 56-bit FNV-1a hash under 255."""
+    """A word as a number: up to seven bytes as they are under their count, more as a 56-bit hash under 255.
+
+    The hash takes eight bytes at a time: multiplied, the upper half mixed into the lower.
+    """
     if end - begin <= 7:
-        short = np.uint64(end - begin) << np.uint64(56)
-        for i in range(begin, end):
-            short |= np.uint64(data[i]) << np.uint64(8 * (i - begin))
-        return np.int64(short)
-    long = np.uint64(0xCBF29CE484222325)
-    for i in range(begin, end):
-        long = (long ^ np.uint64(data[i])) * np.uint64(0x100000001B3)
+        return np.int64(first_of(eight(data, begin), end - begin) | np.uint64(end - begin) << np.uint64(56))
+    long = np.uint64(end - begin)
+    for i in range(begin, end, 8):
+        long = (long ^ first_of(eight(data, i), end - i)) * _MIXED
+        long ^= long >> np.uint64(32)
     return np.int64((long & np.uint64(0x00FFFFFFFFFFFFFF)) | np.uint64(0xFF00000000000000))
 
 
@@ -89,9 +92,10 @@ def keys(words: Sequence[str]) -> I64:
 def _key(word: bytes) -> int:
     if len(word) <= 7:
         return len(word) << 56 | int.from_bytes(word, "little")
-    long = 0xCBF29CE484222325
-    for byte in word:
-        long = (long ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    long = len(word)
+    for i in range(0, len(word), 8):
+        long = (long ^ int.from_bytes(word[i : i + 8], "little")) * int(_MIXED) & 0xFFFFFFFFFFFFFFFF
+        long ^= long >> 32
     return long & 0x00FFFFFFFFFFFFFF | 0xFF00000000000000
 
 

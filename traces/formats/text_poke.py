@@ -164,9 +164,6 @@ class _Pokes:
         self.report.note("symbols that came or went (PERF_RECORD_KSYMBOL)", symbols_too)
         self.others.note(found, which == _OTHER)
         at = np.flatnonzero(which < _COMMENT)
-        symbol, symbols = found.words("symbol")
-        told = {name: found.signed(name)[at] for name in _NUMBERS} | {"symbol": symbol[at].astype(np.int64)}
-        told["time"] = np.where(which[at] >= 2 * len(_AFTER), told["nanoseconds"], told["time"])
         data, begins = found.lines()
         done = _Done(
             row=np.empty(at.size, np.int64),
@@ -177,20 +174,29 @@ class _Pokes:
             odd_header=np.empty(2 * at.size, np.uint8),
         )
         counts = np.zeros(2, np.int64)
-        lines = _Rows(begins[at], which[at], np.stack([told["old"], told["new"]]))
+        lines = _Rows(begins[at], which[at], np.stack([found.signed("old")[at], found.signed("new")[at]]))
         _follow(data, lines, self.open, done, counts)
         patches, odd = counts.tolist()
         for row, header in zip(done.odd[:odd].tolist(), done.odd_header[:odd].tolist(), strict=True):
             line = self.told if row == _CARRIED else (found.number(int(at[row])), found.line(int(at[row])))
             self.report.refuse(self.file, line[0], _SHORT if header else "bytes of no patch, or not bytes", line[1])
-        columns = {name: np.append(column, self.carried[name]) for name, column in told.items()}
+        rows_of = done.row[:patches]
+        told, symbols = self._told(found, at[rows_of])
+        for name, column in told.items():
+            column[rows_of == _CARRIED] = self.carried[name]
         row = int(self.open.state[_ROW])
         if self.open.state[_OPEN] and row != _CARRIED:
-            self.carried = {name: int(column[row]) for name, column in columns.items()}
+            self.carried = {name: int(column[0]) for name, column in self._told(found, at[row : row + 1])[0].items()}
             self.told = (found.number(int(at[row])), found.line(int(at[row])))
             self.open.state[_ROW] = _CARRIED
-        rows_of = done.row[:patches]
-        return self._batch(patches, {name: column[rows_of] for name, column in columns.items()}, done, symbols)
+        return self._batch(patches, told, done, symbols)
+
+    def _told(self, found: Found, rows: I64) -> tuple[dict[str, I64], list[str]]:
+        """What header lines say; and the symbols by code."""
+        symbol, symbols = found.words("symbol")
+        told = {name: found.signed(name)[rows] for name in _NUMBERS} | {"symbol": symbol[rows].astype(np.int64)}
+        told["time"] = np.where(found.which[rows] >= 2 * len(_AFTER), told["nanoseconds"], told["time"])
+        return told, symbols
 
     def _batch(self, patches: int, told: dict[str, I64], done: _Done, symbols: list[str]) -> pl.DataFrame:
         codes, fresh = self.codes.encode(done.keys[:patches].ravel())

@@ -1,4 +1,5 @@
 import io
+import time
 from decimal import Decimal
 
 import pytest
@@ -169,3 +170,25 @@ def test_templates__are_as_if_tried_one_by_one(templates: list[str], lines: list
                 assert not values[name] or bytes(data[begin[row] : end[row]]).decode() == values[name]
     have |= {line: reason for _, line, reason, _ in report.take_refused().rows()}
     assert have == {i: reference(templates, line) for i, line in enumerate(lines, 1)}
+
+
+@given(st.lists(st.integers(0, 79), min_size=1, max_size=20), st.sampled_from(["", "{*}[{cpu:u32}]{*} {time:t9}: "]))
+def test_templates__beyond_those_that_have_a_bit_in_a_mask(numbers: list[int], before: str) -> None:
+    templates = [f"{before}event_{number} {{value:u}}" for number in range(79)]
+    shown = "x [2] 1.5: " if before else ""
+    lines = [f"{shown}event_{number} {number}" for number in numbers]
+    rows, report = fit("\n".join(lines), *templates)
+    found = [reference(templates, line) for line in lines]
+    assert [row["which"] for row in rows] == [each[0] for each in found if not isinstance(each, str)]
+    assert report.take_refused()["reason"].to_list() == [each for each in found if isinstance(each, str)]
+
+
+def test_reading__stops_with_its_consumer() -> None:
+    stream = io.BytesIO(b"1\n" * (1 << 24))
+    reading = Templates(["{value:u}"]).read(stream, "x", Report())
+    assert next(reading).count
+    reading.close()  # type: ignore[attr-defined]
+    at = stream.tell()
+    assert 0 < at < 1 << 25
+    time.sleep(0.05)
+    assert stream.tell() == at
