@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.ftl.config import Config, Layout, Prefill
+from pipeline.ftl._page_mapped_config import PageMappedConfig as Config
+from pipeline.ftl.config import Layout, Prefill
 from pipeline.ftl.page_mapped import STAGE
 from traces.block import Op
 

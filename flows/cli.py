@@ -178,12 +178,21 @@ def replay(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Runs side by side (default: one a core).", show_default=False),
+        typer.Option("--workers", min=1, help="Runs at work at a time (default: one a core).", show_default=False),
+    ] = None,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            "--at-once",
+            min=1,
+            help="Runs that share a reading of the trace (default: what half the free memory holds, 64 at most).",
+            show_default=False,
+        ),
     ] = None,
     flow: FlowOption = False,
 ) -> None:
     """Replay a trace through a stage, once for every combination of the settings."""
-    from flows import show
+    from flows import show_runs
     from flows.settings import from_file, many
     from pipeline.replay import stage_named
     from traces.errors import StrataError, TraceError
@@ -194,8 +203,8 @@ def replay(
         name for each in out.store.traces() for name in (each[1], "/".join(each))
     }:
         raise TraceError(f"{trace} is a recording, not a trace yet: `strata ingest {trace}` first")
-    grid = perform(out, "replay", flow, trace=trace, stage=stage, settings=given, workers=workers)
-    show.replayed(out, known, grid)
+    grid = perform(out, "replay", flow, trace=trace, stage=stage, settings=given, workers=workers, at_once=at_once)
+    show_runs.replayed(out, known, grid)
     kept = sum(not each.fresh for each in grid.runs)
     if kept:
         out.note(f"{kept} of {len(grid.runs)} runs were kept already and were not made again")
@@ -230,6 +239,7 @@ def show(
 ) -> None:
     """Tell all that is known of a trace or a run."""
     from flows import show as shown
+    from flows import show_runs
 
     found = [(k, n) for k, n in out.store.traces() if what in (n, f"{k}/{n}")]
     if len(found) > 1:
@@ -237,7 +247,7 @@ def show(
     elif found:
         shown.trace(out, *found[0], rows)
     else:
-        shown.run(out, what)
+        show_runs.run(out, what)
 
 
 @app.command()

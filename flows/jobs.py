@@ -3,7 +3,6 @@
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import product
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.catalog import publish
-from pipeline.replay import Plan, Replayed, plan, replay
+from pipeline.replay import Plan, Replayed, passes, plan, replay_together
 from traces import profile as profiling
 from traces.catalog import is_current
 from traces.config import configured, plain
@@ -28,10 +27,6 @@ from traces.tools import TOOLS
 from traces.workloads import worlds
 
 Settings = Mapping[str, Sequence[Any]]  # a configuration key and each value it is to take
-
-
-class Stopped(BaseException):
-    """Ends a run in a worker thread after an interrupt; no more an error than the interrupt itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +49,7 @@ def ingest(
     progress: Progress = nobody,
 ) -> list[Ingested]:
     """Read recordings into the store and publish; see `traces.ingest.ingest`. ``progress`` counts bytes."""
-    with _published(store):
+    with published(store):
         return read_recordings(
             store, paths, format=format, name=name, options=options, replace=replace, progress=progress
         )
@@ -70,7 +65,7 @@ def generate(
     progress: Progress = nobody,
 ) -> list[Ingested]:
     """Make a trace, or several of one world, by a generator and publish. ``progress`` counts rows."""
-    with _published(store):
+    with published(store):
         return worlds.generate(store, workload, name or workload, settings or {}, replace=replace, progress=progress)
 
 
@@ -95,14 +90,14 @@ def derive(
     names = [store.find(trace)[1] for trace in traces]
     called = name or ("+".join(names) if chosen.many else f"{names[0]}-{tool}")
     config = configured(chosen.config, settings or {})
-    with _published(store):
+    with published(store):
         given = list(traces) if chosen.many else traces[0]
         return chosen.make(store, given, config, called, replace=replace, progress=progress)
 
 
 def profile(store: Store, trace: str, *, progress: Progress = nobody) -> Profiled:
     """Characterise a trace and publish; see `traces.profile.profile`. ``progress`` counts rows."""
-    with _published(store):
+    with published(store):
         return profiling.profile(store, trace, progress)
 
 
@@ -145,21 +140,23 @@ def replay_grid(
     settings: Settings,
     *,
     workers: int | None = None,
+    at_once: int | None = None,
     progress: Progress = nobody,
 ) -> Grid:
     """Replay a trace through a stage once for every combination of the values, side by side, and publish.
 
     Runs that are kept already are not made again. A run that cannot be made (a trace that does not fit a drive) does
-    not stop the others. ``progress`` counts trace rows; ``workers`` is the number of threads (default: one a core).
+    not stop the others. ``progress`` counts trace rows; ``workers`` runs are at work at a time (default: one a core)
+    of those ``at_once`` that share a reading of the trace (default: see `pipeline.replay.passes`).
     """
     plans = plan_grid(store, trace, stage, settings)
-    with _published(store):
-        outcomes = run_all(plans, workers=workers, progress=progress)
+    with published(store):
+        outcomes = run_all(plans, workers=workers, at_once=at_once, progress=progress)
     return grid(settings, plans, outcomes)
 
 
 def cores() -> int:
-    """Runs that go side by side unless told otherwise."""
+    """Runs that are at work at a time unless told otherwise."""
     return os.cpu_count() or 1
 
 
@@ -195,43 +192,19 @@ def counted(total: int, progress: Progress) -> Callable[[int], None]:
 
 
 def run_all(
-    plans: Sequence[Plan], *, workers: int | None = None, progress: Progress = nobody
+    plans: Sequence[Plan], *, workers: int | None = None, at_once: int | None = None, progress: Progress = nobody
 ) -> list[Replayed | StrataError]:
-    """Make planned runs in threads (kernels let go of the interpreter); an outcome for each, in order.
+    """Make planned runs, many in each pass over their trace; an outcome for each, in order.
 
-    An interrupt or an unexpected error ends every run after its batch, and none of those is kept.
+    An interrupt or an unexpected error ends every run of the pass after its batch, and none of those is kept.
     """
-    stop = threading.Event()
-    count = counted(sum(each.info.rows for each in plans), progress)
-
-    def tell(rows: int) -> None:
-        if stop.is_set():
-            raise Stopped
-        count(rows)
-
-    def one(each: Plan) -> Replayed | StrataError:
-        try:
-            return replay(each, tell)
-        except StrataError as error:
-            tell(0)
-            return error
-
-    with ThreadPoolExecutor(workers or cores()) as pool:
-        futures = [pool.submit(one, each) for each in plans]
-        try:
-            # in steps: polars leaves signals such that a wait without an end is not interrupted by Ctrl-C
-            while not (ended := wait(futures, timeout=0.1, return_when=FIRST_EXCEPTION)).done or ended.not_done:
-                if any(future.exception() for future in ended.done):
-                    break
-            return [future.result() for future in futures]
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    tell = counted(sum(each.info.rows for each in plans), progress)
+    workers = cores() if workers is None else workers
+    return [one for part in passes(plans, workers, at_once) for one in replay_together(part, workers, tell)]
 
 
 @contextmanager
-def _published(store: Store) -> Iterator[None]:
+def published(store: Store) -> Iterator[None]:
     """Publish what was kept inside, also where it ended in an error or an interrupt: what is kept is to be seen."""
     try:
         yield

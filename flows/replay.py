@@ -4,32 +4,41 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import jobs
-from flows.catalog import publish
 from flows.orchestra import watcher
-from pipeline import replay as replaying
-from pipeline.replay import Replayed
+from pipeline.replay import Replayed, passes, plan, replay_together
 from traces.config import plain
 from traces.errors import StrataError
 from traces.store import Store
 
 
 @task(task_run_name="{stage} on {trace}: {which}", cache_policy=NO_CACHE)
-def one(
+def one_pass(
     store: Path,
     trace: str,
     stage: str,
     which: str,
-    settings: dict[str, Any],
+    runs: list[tuple[str, dict[str, Any]]],
+    workers: int,
     tell: Callable[[int], None],
-) -> Replayed:
-    """Make one run; it is kept, and found again, by its id. ``tell`` is told its rows as they are done."""
-    return replaying.replay(replaying.plan(Store(store), trace, stage, settings), tell)
+) -> list[Replayed | StrataError]:
+    """Make runs that share one reading of the trace; the log says of each what became of it.
+
+    Those that are made are kept, and found again, by their ids. ``runs`` are what sets each apart and its settings;
+    ``tell`` is told their rows as they are done.
+    """
+    plans = [plan(Store(store), trace, stage, settings) for _, settings in runs]
+    outcomes = replay_together(plans, workers, tell)
+    log = get_run_logger()
+    for (name, _), outcome in zip(runs, outcomes, strict=True):
+        if isinstance(outcome, StrataError):
+            log.error("%s: %s", name, outcome)
+        else:
+            log.info("%s: %s", name, f"made in {outcome.seconds:.1f} s" if outcome.fresh else "kept already")
+    return outcomes
 
 
 @flow(name="replay")
@@ -39,8 +48,9 @@ def replay(
     store: Path = Path("data"),
     settings: dict[str, list[Any]] | None = None,
     workers: int | None = None,
+    at_once: int | None = None,
 ) -> jobs.Grid:
-    """Replay a trace through a stage side by side: what ``strata replay`` does.
+    """Replay a trace through a stage side by side: what ``strata replay`` does, a task for each pass over the trace.
 
     Every mistake in names, keys and bounds ends the flow before anything runs. A run that cannot be made does not stop
     the others.
@@ -48,25 +58,19 @@ def replay(
     settings = settings or {}
     plans = jobs.plan_grid(Store(store), trace, stage, settings)
     tell = jobs.counted(sum(each.info.rows for each in plans), watcher())
-    runner: ThreadPoolTaskRunner[Replayed] = ThreadPoolTaskRunner(max_workers=workers or jobs.cores())
-    with runner:
-        futures: list[PrefectFuture[Replayed]] = [
-            runner.submit(
-                one,
-                {
-                    "store": store,
-                    "trace": each.trace,
-                    "stage": stage,
-                    "which": jobs.told(settings, each),
-                    "settings": plain(each.config),
-                    "tell": tell,
-                },
+    workers = jobs.cores() if workers is None else workers
+    outcomes: list[Replayed | StrataError] = []
+    with jobs.published(Store(store)):
+        for part in passes(plans, workers, at_once):
+            runs = [(jobs.told(settings, each), plain(each.config)) for each in part]
+            first, last = runs[0][0], runs[-1][0]
+            outcomes += one_pass(
+                store=store,
+                trace=part[0].trace,
+                stage=stage,
+                which=f"{len(runs)} runs, {first} to {last}" if len(runs) > 1 else first,
+                runs=runs,
+                workers=workers,
+                tell=tell,
             )
-            for each in plans
-        ]
-        outcomes = [future.result(raise_on_failure=False) for future in futures]
-    publish(Store(store))
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException) and not isinstance(outcome, StrataError):
-            raise outcome
     return jobs.grid(settings, plans, outcomes)

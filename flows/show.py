@@ -3,30 +3,26 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from flows import describe
-from flows.terminal import Output, bytes_text, span_text, text
+from flows.terminal import Output, bytes_text, span_text
 from traces.catalog import connect, is_current, left_out
-from traces.errors import StoreError, TraceError, nearest
+from traces.errors import StoreError, nearest
 from traces.info import TraceInfo
 from traces.kinds import KINDS
 from traces.store import read
-from traces.table import columns_of, name_of
 from traces.usable import Infos, usable
 
 if TYPE_CHECKING:
     import duckdb
 
-    from flows.jobs import Grid
-    from pipeline.stage import Stage
     from traces.made import Ingested
 
 Row = dict[str, Any]
 
-_SHOWN = 20  # rows of a table that may have thousands
-_REFUSED = 5  # refused rows that `ingest` prints
+SHOWN = 20  # rows of a table that may have thousands
+REFUSED = 5  # refused rows that `ingest` prints
 
 
 def ready(out: Output) -> "duckdb.DuckDBPyConnection":
@@ -141,10 +137,10 @@ def _refused(out: Output, kind: str, name: str, info: TraceInfo) -> None:
 
     if not info.refused:
         return
-    first = next(read(Refused, out.store.refused_path(kind, name), rows=_REFUSED)).head(_REFUSED)
+    first = next(read(Refused, out.store.refused_path(kind, name), rows=REFUSED)).head(REFUSED)
     out.table(first.to_dicts(), title="refused rows")
-    if info.refused > _REFUSED:
-        out.note(f"{info.refused - _REFUSED:,} more: strata sql \"FROM refused WHERE trace = '{name}'\"")
+    if info.refused > REFUSED:
+        out.note(f"{info.refused - REFUSED:,} more: strata sql \"FROM refused WHERE trace = '{name}'\"")
 
 
 def trace(out: Output, kind: str, name: str, first: int) -> None:
@@ -179,9 +175,9 @@ def trace(out: Output, kind: str, name: str, first: int) -> None:
         for index, v in enumerate(info.volumes)
     ]
     out.text("")
-    out.table(volumes[:_SHOWN], title="volumes")
-    if len(volumes) > _SHOWN:
-        out.note(f"{len(volumes) - _SHOWN:,} more: strata sql \"FROM volumes WHERE trace = '{name}'\"")
+    out.table(volumes[:SHOWN], title="volumes")
+    if len(volumes) > SHOWN:
+        out.note(f"{len(volumes) - SHOWN:,} more: strata sql \"FROM volumes WHERE trace = '{name}'\"")
     describe.fitness(out, kind, name, info)
     describe.figures(out, kind, name, info)
     if info.sources:
@@ -212,106 +208,6 @@ def _clock(info: TraceInfo) -> str:
         return f"{info.clock}, {info.origin} ns at the first record"
     seconds, rest = divmod(info.origin, 10**9)
     return f"unix, first record at {datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S}.{rest:09d} UTC"
-
-
-def run(out: Output, wanted: str) -> None:
-    """One run, given by its id or the beginning of it: configuration and tables."""
-    with ready(out) as db:
-        found = rows(db, "SELECT * FROM runs WHERE starts_with(run, ?)", [wanted])
-        if len(found) != 1:
-            names = [name for _, name in out.store.traces()]
-            raise TraceError(
-                f"'{wanted}' begins the ids of {len(found)} runs; give more of it"
-                if found
-                else f"no trace and no run '{wanted}' in {out.root}{nearest(wanted, names)}"
-            )
-        import json
-
-        told = found[0]
-        told["config"] = json.loads(told["config"])
-        tables = rows(
-            db, "SELECT DISTINCT table_name FROM duckdb_columns() WHERE column_name = 'run' AND NOT internal ORDER BY 1"
-        )
-        counts = []
-        for name in (each["table_name"] for each in tables if each["table_name"] != "runs"):
-            count = rows(db, f"SELECT count(*) AS rows FROM {name} WHERE run = ?", [told["run"]])[0]["rows"]
-            if count:
-                counts.append({"table": name, "rows": count})
-    if out.json:
-        out.document(told | {"tables": counts})
-        return
-    config = told.pop("config")
-    out.record({key: value for key, value in told.items() if key != "began"})
-    out.text("")
-    out.table([{"key": key, "value": str(value)} for key, value in config.items()], title="configuration")
-    out.text("")
-    out.table(counts, title="tables")
-    if not out.quiet and counts:
-        out.note(f"strata sql \"FROM {counts[0]['table']} WHERE run = '{told['run']}'\"")
-
-
-def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
-    """The runs of a grid with the figures of the stage's summaries."""
-    summaries = [table for table in stage.writes if name_of(table).endswith("_summary")]
-    ids = [each.run for each in grid.runs]
-    with ready(out) as db:
-        marks = ", ".join("?" * len(ids))
-        found = {
-            name_of(table): rows(db, f"SELECT * FROM {name_of(table)} WHERE run IN ({marks})", ids) if ids else []
-            for table in summaries
-        }
-    grouped = {name: {run: list[Row]() for run in ids} for name in found}
-    for name, its in found.items():
-        for row in its:
-            grouped[name][row["run"]].append(row)
-    if out.json:
-        out.document(
-            [
-                {
-                    "run": each.run,
-                    "trace": each.trace,
-                    "stage": each.stage,
-                    "config": each.config,
-                    "fresh": each.fresh,
-                    "seconds": each.seconds,
-                    "requests": each.requests,
-                    **{name: of_run[each.run] for name, of_run in grouped.items()},
-                }
-                for each in grid.runs
-            ]
-        )
-        return
-    for table in summaries:
-        docs = {column.name: column.doc for column in columns_of(table)}
-        by_run = grouped[name_of(table)]
-        if len(ids) == 1 and len(by_run[ids[0]]) == 1:
-            row = by_run[ids[0]][0]
-            out.table([{"figure": k, "value": text(v), "meaning": docs[k]} for k, v in row.items() if k in docs])
-            continue
-        several = [next(iter(docs))] if any(len(rows) > 1 for rows in by_run.values()) else []
-        shown: list[Row] = []
-        for each in grid.runs:
-            settings = {key: each.config[key] for key in grid.varied}
-            shown += [row | settings | {"run": each.run[:8]} for row in by_run[each.run]]
-        if shown:
-            headline = [key for key in stage.headline if key in docs]
-            _headline(out, table, shown, ["run", *grid.varied, *several], headline)
-
-
-def _headline(out: Output, table: type[Any], shown: list[Row], always: list[str], headline: list[str]) -> None:
-    """The stage's headline figures, from the first as far as the terminal has room; of many rows the first."""
-
-    def width(key: str) -> int:
-        return max(len(key), *(len(text(row[key])) for row in shown)) + 3  # and what stands between columns
-
-    total, shown = len(shown), shown[: max(_SHOWN, len({row["run"] for row in shown}))]
-    room = out.width - sum(width(key) for key in always)
-    keep = [key for key, taken in zip(headline, accumulate(map(width, headline)), strict=True) if taken <= room]
-    out.table([{key: row[key] for key in [*always, *keep]} for row in shown])
-    if total > len(shown):
-        out.note(f'{total - len(shown):,} more rows: strata sql "FROM {name_of(table)}"')
-    if hidden := len({column.name for column in columns_of(table)} - {*always, *keep}):
-        out.note(f'{hidden} more figures: strata sql "FROM {name_of(table)}"')
 
 
 def keys(out: Output, config: type[Any]) -> None:

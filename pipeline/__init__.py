@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from pipeline.ftl import page_mapped
+from pipeline.ftl import crash, l2p, map_cache, page_mapped
 from pipeline.stage import Stage
 
-_LIST: tuple[Stage[Any], ...] = (page_mapped.STAGE,)
+_LIST: tuple[Stage[Any], ...] = (page_mapped.STAGE, l2p.STAGE, crash.STAGE, map_cache.STAGE)
 
 STAGES = {stage.name: stage for stage in _LIST}

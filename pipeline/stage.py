@@ -31,3 +31,7 @@ class Stage(Generic[C]):
     # The settled configuration is what is run, hashed and kept.
     fit: Callable[[C, TraceInfo, Callable[[], Iterable[pl.DataFrame]]], C]
     run: Callable[[Iterable[pl.DataFrame], C], Iterator[Rows]]
+    # bytes that a run of a settled configuration keeps, at most: how many of a grid share one reading of the trace.
+    # None: not told, and then no more of them than work at a time
+    memory: Callable[[C], int] | None = None
+    alerts: tuple[str, ...] = ()  # figures of its summary that must not go unnoticed where they are not 0

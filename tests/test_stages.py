@@ -61,7 +61,8 @@ def replayed(stage: Stage[Any], config: Any, cuts: list[int]) -> dict[str, pl.Da
     for part in stage.run(batches(), config):
         assert type(part) in stage.writes
         out.setdefault(name_of(type(part)), []).append(frame(part))
-    return {name: pl.concat(parts) for name, parts in out.items()}
+    measured = [column.name for table in stage.writes for column in columns_of(table) if column.measured]
+    return {name: pl.concat(parts).drop(measured, strict=False) for name, parts in out.items()}
 
 
 @every_stage

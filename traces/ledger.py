@@ -27,7 +27,7 @@ class Runs(NamedTuple):
     version: Annotated[Text, "Strata's version"]
     host: Annotated[Text, "name of the machine that ran it"]
     began: Annotated[U64, "when the run began, nanoseconds since 1970-01-01 UTC"]
-    seconds: Annotated[F64, "how long it took, reading and writing included"]
+    seconds: Annotated[F64, "how long its own work took: neither reading the trace, which runs share, nor waiting"]
     requests: Annotated[U64, "rows of the trace that were given to the stage"]
     rows: Annotated[U64, "result rows that were written"]
 

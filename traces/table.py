@@ -48,6 +48,11 @@ class Unknown:
     value: int
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Marks a column that was measured on this machine, as times are: another run gives other values."""
+
+
 class Column(NamedTuple):
     """One declared column."""
 
@@ -55,6 +60,7 @@ class Column(NamedTuple):
     scalar: type
     doc: str
     unknown: int | None
+    measured: bool = False
 
     @property
     def polars(self) -> pl.DataType:
@@ -74,7 +80,8 @@ def columns_of(table: type[Any]) -> tuple[Column, ...]:
         array, doc, *marks = get_args(hint)
         scalar = get_args(get_args(array)[1])[0]
         unknown = next((mark.value for mark in marks if isinstance(mark, Unknown)), None)
-        columns.append(Column(name, scalar, doc, unknown))
+        measured = any(isinstance(mark, Measured) for mark in marks)
+        columns.append(Column(name, scalar, doc, unknown, measured))
     return _DECLARED.setdefault(table, tuple(columns))
 
 
@@ -138,6 +145,17 @@ def frame(rows: Any) -> pl.DataFrame:
 def empty(table: type[T], length: int) -> T:
     """Room for ``length`` rows, for a kernel to fill. Tables with text have no such form."""
     return table(*(np.empty(length, np.dtype(c.scalar)) for c in columns_of(table)))
+
+
+def records(table: type[Any], length: int) -> Any:
+    """Room for ``length`` rows as one array of records: a kernel compiles faster with it than with one a column."""
+    kinds = [(c.name, np.dtype(c.scalar)) for c in columns_of(table)]
+    return np.zeros(length, kinds).view(np.recarray)
+
+
+def struct(table: type[T], rows: Any) -> T:
+    """Records as a struct of arrays."""
+    return table(*(np.ascontiguousarray(rows[c.name]) for c in columns_of(table)))
 
 
 def first(rows: T, length: int) -> T:

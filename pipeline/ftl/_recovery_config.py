@@ -14,6 +14,8 @@ from traces.errors import ConfigError
 from traces.table import I64
 
 MOST = (1 << 32) - 1  # entries: counts have four bytes
+# without: a table of 0.9 Mi entries was one piece, and one of two cores read all of it
+TURNS = 16
 
 
 class Partition(IntEnum):
@@ -41,7 +43,7 @@ class Duplicates(IntEnum):
     FLAG = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # with slots no other configuration could have it beside another base
 class RecoveryConfig:
     """Who recovers, and how. ValueError where the keys do not go together."""
 
@@ -69,7 +71,8 @@ class RecoveryConfig:
     ] = 1 << 16
     map_page: Annotated[Bytes, Field(ge=8, description="bytes of a map page")] = 4096
     batch: Annotated[
-        int, Field(ge=1, description="entries that a core reads between two marks; with map-page, takes at a time")
+        int,
+        Field(ge=1, description="entries that a core reads between two marks; with map-page, takes at a time at most"),
     ] = 1 << 20
     duplicates: Annotated[
         ByName[Duplicates],
@@ -143,11 +146,16 @@ def pieces_of(entries: int, width: int, config: RecoveryConfig) -> tuple[I64, ND
             if at + core * config.stride < entries
         ]
     else:
-        page = max(1, config.map_page // width)
-        many = page * max(1, batch // page)
+        many = at_a_time(entries, width, config)
         rows = [(at, min(at + many, entries), many, many, -1) for at in range(0, entries, many)]
     table = np.array(rows, np.int64).reshape(-1, 5)
     return np.ascontiguousarray(table[:, :4]), table[:, 4].astype(np.int16)
+
+
+def at_a_time(entries: int, width: int, config: RecoveryConfig) -> int:
+    """Entries of the map pages that a core takes at a time: `TURNS` times or more, so that all end at about once."""
+    page = max(1, config.map_page // width)
+    return page * max(1, min(config.batch, entries // (config.cores * TURNS)) // page)
 
 
 def size_of(piece: I64) -> int:

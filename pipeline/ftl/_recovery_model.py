@@ -7,38 +7,53 @@ but the memory's bandwidth are ours, of the order of a controller's in-order cor
 """
 
 from dataclasses import dataclass
+from heapq import heapify, heapreplace
+from math import inf
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from pipeline.ftl._recovery_config import Merge, Partition, RecoveryConfig
+from pipeline.ftl._recovery_config import Merge, Partition, RecoveryConfig, at_a_time
 
 COUNT = 4  # bytes of a count
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # with slots no other configuration could have it beside another base
 class Controller:
     """What a controller's memory, cores and locks cost; times in ns."""
 
     memory: Annotated[
-        float, Field(gt=0, description="bytes/ns of all cores: one 32-bit channel of DDR4-3200 (JEDEC JESD79-4)")
+        float,
+        Field(gt=0, description="controller: bytes/ns of all cores: one 32-bit channel of DDR4-3200 (JEDEC JESD79-4)"),
     ] = 12.8
-    core_memory: Annotated[float, Field(gt=0, description="bytes/ns that one core reads at most (ours)")] = 3.2
-    line: Annotated[int, Field(ge=8, description="bytes that one read of memory brings")] = 64
-    near: Annotated[int, Field(ge=0, description="bytes of a local table that a core's own memory holds (ours)")] = (
-        1 << 17
-    )
-    check: Annotated[float, Field(ge=0, description="to look at an entry (ours)")] = 2.0
-    increment: Annotated[float, Field(ge=0, description="of a count in a core's own memory (ours)")] = 1.0
-    far_increment: Annotated[float, Field(ge=0, description="of a count elsewhere (ours)")] = 20.0
-    add: Annotated[float, Field(ge=0, description="to add one count of a local table to another (ours)")] = 3.0
-    lock: Annotated[float, Field(ge=0, description="to acquire and release a free lock (ours)")] = 50.0
-    handoff: Annotated[float, Field(ge=0, description="more, where another core had to give it up first (ours)")] = (
-        100.0
-    )
-    barrier: Annotated[float, Field(ge=0, description="until every core knows that all are there (ours)")] = 500.0
-    record: Annotated[float, Field(ge=0, description="to apply one record of a journal (ours)")] = 10.0
-    record_bytes: Annotated[int, Field(ge=1, description="of a record: an old and a new address (ours)")] = 8
+    core_memory: Annotated[
+        float, Field(gt=0, description="controller: bytes/ns that one core reads at most (ours)")
+    ] = 3.2
+    line: Annotated[int, Field(ge=8, description="controller: bytes that one read of memory brings")] = 64
+    near: Annotated[
+        int, Field(ge=0, description="controller: bytes of a local table that a core's own memory holds (ours)")
+    ] = 1 << 17
+    check: Annotated[float, Field(ge=0, description="controller: ns to look at an entry (ours)")] = 2.0
+    increment: Annotated[
+        float, Field(ge=0, description="controller: ns to add one to a count in a core's own memory (ours)")
+    ] = 1.0
+    far_increment: Annotated[
+        float, Field(ge=0, description="controller: ns to add one to a count elsewhere (ours)")
+    ] = 20.0
+    add: Annotated[
+        float, Field(ge=0, description="controller: ns to add one count of a local table to another (ours)")
+    ] = 3.0
+    lock: Annotated[float, Field(ge=0, description="controller: ns to acquire and release a free lock (ours)")] = 50.0
+    handoff: Annotated[
+        float, Field(ge=0, description="controller: more ns, where another core had to give it up first (ours)")
+    ] = 100.0
+    barrier: Annotated[
+        float, Field(ge=0, description="controller: ns until every core knows that all are there (ours)")
+    ] = 500.0
+    record: Annotated[float, Field(ge=0, description="controller: ns to apply one record of a journal (ours)")] = 10.0
+    record_bytes: Annotated[
+        int, Field(ge=1, description="bytes of a record of the journal: a block and what became of it (ours)")
+    ] = 8
 
 
 class Job(NamedTuple):
@@ -75,8 +90,7 @@ def read_by(entries: int, width: int, config: RecoveryConfig) -> tuple[int, ...]
         return tuple(entries * (core + 1) // cores - entries * core // cores for core in range(cores))
     run = config.stride
     if config.partition == Partition.MAP_PAGE:
-        page = max(1, config.map_page // width)
-        run = page * max(1, config.batch // page)
+        run = at_a_time(entries, width, config)
     rounds, rest = divmod(entries, run * cores)
     return tuple(rounds * run + min(run, max(0, rest - core * run)) for core in range(cores))
 
@@ -124,17 +138,20 @@ def _merged(ready: list[float], job: Job, config: RecoveryConfig, costs: Control
             apart *= 2
         return at + costs.barrier + blocksets * costs.add, cores * blocksets, 0
     stripes = 1 if merge == Merge.MUTEX else min(config.stripes, blocksets)
-    free, clocks = [0.0] * stripes, list(ready)
-    turns = [0] * cores
-    for _ in range(cores * stripes):  # the next event is that of the core that comes first
-        core = min((c for c in range(cores) if turns[c] < stripes), key=clocks.__getitem__)
-        stripe = (core * stripes // cores + turns[core]) % stripes
-        waits = costs.handoff if free[stripe] > clocks[core] else 0.0
+    free = [0.0] * stripes
+    turns = [(clock, core, 0) for core, clock in enumerate(ready)]
+    heapify(turns)
+    last = 0.0
+    while turns[0][2] < stripes:  # the next event is that of the core that comes first
+        clock, core, turn = turns[0]
+        stripe = (core * stripes // cores + turn) % stripes
+        waits = costs.handoff if free[stripe] > clock else 0.0
         size = blocksets * (stripe + 1) // stripes - blocksets * stripe // stripes
-        clocks[core] = max(clocks[core], free[stripe]) + costs.lock + waits + size * costs.add
-        free[stripe] = clocks[core]
-        turns[core] += 1
-    return max(clocks), cores * blocksets, cores * stripes
+        free[stripe] = clock = max(clock, free[stripe]) + costs.lock + waits + size * costs.add
+        last = max(last, clock)
+        turn += 1
+        heapreplace(turns, (clock if turn < stripes else inf, core, turn))
+    return last, cores * blocksets, cores * stripes
 
 
 def journalled(job: Job, records: int, costs: Controller) -> float:

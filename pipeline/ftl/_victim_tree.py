@@ -63,7 +63,9 @@ def seat(links: NDArray[np.int32], valid: NDArray[np.int32], phase: NDArray[np.u
 
 
 @lean_kernel
-def fall(links: NDArray[np.int32], valid: NDArray[np.int32], phase: NDArray[np.uint8], closed: int, block: int) -> None:
+def fall(
+    links: NDArray[np.int32], valid: NDArray[np.int32], phase: NDArray[np.uint8], closed: int, block: Whole
+) -> None:
     """A block competes no longer: its phase says so already."""
     node = (block + valid.size) >> 1
     while node > 0 and links[node, PREVIOUS] == block:

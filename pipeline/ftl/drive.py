@@ -21,18 +21,24 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
+from pipeline.ftl._wear_level import coldest, withdraw
+from pipeline.ftl._wear_state import Wear
+from pipeline.ftl.nand import Nand, is_timed
+from pipeline.ftl.nand import copy as copy_in_time
+from pipeline.ftl.nand import erase as erase_in_time
+from pipeline.ftl.nand import program as program_in_time
 from pipeline.ftl.placement import Placement, class_of, class_of_copy
 from pipeline.ftl.victim import (
+    NONE,
     Blocks,
     Whole,
     close,
     draw,
-    erase,
     lose_page,
     pick,
     prepare_blocks,
-    take_erased,
 )
+from pipeline.ftl.wear import begin_wear, close_block, count_levelled, erase_block, open_erased, prepare_wear
 from traces.kernel import inline_lean_kernel, lean_kernel, prefetch
 
 ROUNDS = 256  # write amplification is kept for so many equal shares of the host's writes at most
@@ -71,6 +77,7 @@ TALLY = np.dtype(
             "zone",  # zone operations: counted, not replayed
             "unknown",  # counted, not replayed
             "zero_length",
+            "refused",  # requests that came when the drive was worn out
             "bytes_written",
             "partial",  # page writes that carried less than a page
             "rmw",  # of them, those that had to read the page first
@@ -78,7 +85,7 @@ TALLY = np.dtype(
             "gc",  # pages copied by garbage collection
             "prefill",  # pages programmed before the trace began, copies included
             "prefill_erases",
-            "levelled",  # pages copied by wear levelling
+            "levelled",  # pages copied by wear levelling, or because reading them took many retries
             "map",  # pages of a map that is kept in flash
             "closed",  # pages programmed in blocks that were filled
             "erases",
@@ -132,6 +139,8 @@ class Drive(NamedTuple):
     room: NDArray[np.int64]  # [frontier] cells left
     rounds: NDArray[np.int64]  # [round] pages copied during it
     blocks: Blocks
+    nand: Nand | None
+    wear: Wear | None
     tally: Any  # two TALLYs: now, and when the window began
 
 
@@ -156,14 +165,22 @@ def held_back(reserve: int, placement: Placement, classes: int) -> int:
     return reserve + (classes - 1 if placement > Placement.STREAM else 0)
 
 
-@inline_lean_kernel
+@lean_kernel
 def open_block(drive: Drive, frontier: int) -> None:
     """Give a full frontier an erased block."""
-    block = take_erased(drive.blocks)
+    block = open_erased(drive.blocks, drive.wear)
     drive.cursor[frontier] = block << drive.shift
     drive.room[frontier] = drive.pages
     if drive.kind.size:
         drive.kind[block] = frontier - drive.collectors if frontier >= drive.classes else frontier
+
+
+@lean_kernel
+def shut(drive: Drive, block: Whole) -> None:
+    """The block's last page is programmed."""
+    drive.tally[0].closed += drive.pages
+    close(drive.blocks, block)
+    close_block(drive.blocks, drive.wear, block)
 
 
 @inline_lean_kernel
@@ -178,8 +195,7 @@ def place(drive: Drive, frontier: int, page: Whole) -> None:
     drive.cursor[frontier] = cell + 1
     drive.room[frontier] -= 1
     if drive.room[frontier] == 0:
-        drive.tally[0].closed += drive.pages
-        close(drive.blocks, block)
+        shut(drive, block)
 
 
 @inline_lean_kernel
@@ -238,20 +254,41 @@ def copy_out(drive: Drive, block: Whole, watched: bool) -> int:
                 open_block(drive, frontier)
             place(drive, frontier, page)
             copied += 1
+            if watched:
+                copy_in_time(drive.nand, cell, drive.where[page] - 1)
     return copied
 
 
-@inline_lean_kernel
-def empty_block(drive: Drive, block: Whole) -> int:
+@lean_kernel
+def empty_block(drive: Drive, block: Whole) -> Any:
     """Copy what counts in a block and erase it; how many pages were copied."""
-    if drive.placement == Placement.NONE and drive.moved.size == 0:
+    if drive.placement == Placement.NONE and drive.moved.size == 0 and not is_timed(drive.nand):
         copied = copy_out(drive, block, False)
     else:
         copied = copy_out(drive, block, True)
     drive.tally[0].moved = copied
-    erase(drive.blocks, block)
+    erase_block(drive.blocks, drive.wear, block, drive.tally[0].mapped)
+    erase_in_time(drive.nand)
     drive.tally[0].erases += 1
     return copied
+
+
+@lean_kernel
+def empty_apart(drive: Drive, block: Whole) -> Any:
+    """Empty a closed block that garbage collection did not choose; how many pages were copied."""
+    withdraw(drive.blocks, block)
+    copied = empty_block(drive, block)
+    drive.tally[0].levelled += copied
+    return copied
+
+
+@lean_kernel
+def level(drive: Drive) -> None:
+    """Static wear levelling: empty the coldest block, if it is time."""
+    block = coldest(drive.blocks, drive.wear)
+    if block != NONE:
+        empty_apart(drive, block)
+        count_levelled(drive.wear)
 
 
 @lean_kernel
@@ -261,6 +298,7 @@ def make_room(drive: Drive, frontier: int) -> None:
     Copies of several classes may open more blocks than the one that they empty.
     """
     head = drive.blocks.head[0]
+    level(drive)
     while drive.room[frontier] == 0 or head.erased < drive.reserve:
         if head.erased > drive.reserve:
             open_block(drive, frontier)
@@ -308,6 +346,7 @@ def write_page(drive: Drive, page: Whole, stream: Whole) -> Any:
         make_room(drive, frontier)
     drive.blocks.head[0].clock += 1
     mapped = program_page(drive, page, frontier)
+    program_in_time(drive.nand, drive.where[page] - 1)
     now.host += 1
     if now.host == now.round_end:
         end_round(drive)
@@ -350,9 +389,16 @@ def prepare(drive: Drive, seed: int, prefilled: bool, fills: int) -> None:
     The books begin after that: what was programmed is set apart, and wear starts from nothing.
     """
     prepare_blocks(drive.blocks, seed)
+    prepare_wear(drive.blocks, drive.wear, seed)
     begin(drive)
-    if not prefilled:
-        return
+    if prefilled:
+        prefill(drive, fills)
+    begin_wear(drive.blocks, drive.wear)
+
+
+@lean_kernel
+def prefill(drive: Drive, fills: int) -> None:
+    """`fill` the drive and open the books anew."""
     fill(drive, fills * drive.logical)
     now = drive.tally[0]
     programs, erases, mapped, closed = now.host + now.gc, now.erases, now.mapped, now.closed

@@ -23,7 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from pipeline.ftl._wear_config import Wearing
+from pipeline.ftl._wear_state import Wear, new_wear, part_of
 from pipeline.ftl.drive import ROUNDS, TALLY, Drive, Frontiers, held_back
+from pipeline.ftl.nand import Nands, Timing, nand_of, new_nands
 from pipeline.ftl.numbering import ENTRY, WORDS, slots_for
 from pipeline.ftl.placement import Placement
 from pipeline.ftl.victim import HEAD, Blocks, Victim
@@ -87,6 +90,8 @@ class Fleet(NamedTuple):
     changed: NDArray[np.int64]
     links: NDArray[np.int32]
     head: Any  # [volume] HEAD
+    nands: Nands | None
+    wear: Wear | None
     tally: Any  # [2 volume: now, 2 volume + 1: when the window began] TALLY
 
 
@@ -118,11 +123,14 @@ def new_fleet(
     placement: Placement = Placement.NONE,
     classes: int = 1,
     tell_moved: bool = False,
+    timing: Timing = Timing(),  # noqa: B008 - frozen
+    wearing: Wearing = Wearing(),  # noqa: B008 - frozen
+    time: int = 0,
 ) -> Fleet:
     """Drives, yet to be prepared, of so many logical pages, blocks and pages a block; ``page`` is in bytes.
 
     ``numbered`` are the pages of each volume's address space if compact, else 0. ``tell_moved``: the pages that a
-    collection copied are asked for.
+    collection copied are asked for. ``time`` is that of a window, in ns.
     """
     shift = (pages - 1).bit_length()
     volumes = len(logical)
@@ -149,6 +157,7 @@ def new_fleet(
     for name, each in sizes.items():
         start[name][1:] = np.cumsum(each)
     total = {name: int(start[name][-1]) for name in sizes}
+    held = held_back(reserve, placement, classes) + wearing.spared
     return Fleet(
         pages=pages,
         page_shift=page.bit_length() - 1,
@@ -157,7 +166,7 @@ def new_fleet(
         classes=classes,
         placement=placement,
         collectors=0 if frontiers == Frontiers.ONE else classes,
-        reserve=held_back(reserve, placement, classes),
+        reserve=held,
         victim=victim,
         choices=choices,
         window=window,
@@ -180,6 +189,14 @@ def new_fleet(
         changed=zeros(total["block"] if victim == Victim.COST_BENEFIT else 0, np.int64),
         links=zeros(2 * total["link"], np.int32).reshape(-1, 2),
         head=zeros(volumes, HEAD).view(np.recarray),
+        nands=new_nands(timing, volumes, page=page, block_pages=pages, window=time),
+        wear=new_wear(
+            wearing,
+            total["block"],
+            volumes,
+            held - wearing.spared,
+            held + frontiers * classes - 1,
+        ),
         tally=zeros(2 * volumes, TALLY).view(np.recarray),
     )
 
@@ -228,6 +245,8 @@ def drive_of(fleet: Fleet, volume: int) -> Drive:
             fleet.links[at.link : end.link],
             fleet.head[volume : volume + 1],
         ),
+        nand_of(fleet.nands, volume),
+        part_of(fleet.wear, at.block, end.block, volume, at.logical),
         fleet.tally[2 * volume : 2 * volume + 2],
     )
 

@@ -21,6 +21,7 @@ RECOUNT = np.dtype(
             "erases",  # of all blocks
             "closed",  # blocks
             "erased",  # blocks
+            "retired",  # blocks, those bad from the factory among them
             "valid",  # pages, by the blocks
             "mapped",  # pages, by the map
             "strays",  # map entries whose cell does not count or holds another page
@@ -41,12 +42,15 @@ def check_programs(fleet: Fleet) -> tuple[Any, Any]:
 
 
 def check_laws(fleet: Fleet) -> None:
-    """X1, X2 and X3 over the whole state, counted anew; BrokenLawError."""
+    """X1, X2, X3 and X7 over the whole state, counted anew; BrokenLawError."""
     now = fleet.tally[::2]
     programs, in_open = check_programs(fleet)
     found = np.zeros(now.size, RECOUNT).view(np.recarray)
     recount_all(fleet, found)
     erases = now.prefill_erases + found.erases
+    bad = np.zeros(now.size, np.int64)
+    if fleet.wear is not None:
+        bad = fleet.wear.state.factory_bad + fleet.wear.state.grown_bad
     _hold(
         {
             "X2: programs = pages of erased generations + pages programmed now": (
@@ -58,6 +62,7 @@ def check_laws(fleet: Fleet) -> None:
             "X3: map entries that their cell does not answer to": (found.strays, np.zeros_like(found.strays)),
             "erases counted = erases of all blocks": (now.prefill_erases + now.erases, erases),
             "erased blocks counted = erased blocks": (fleet.head.erased, found.erased),
+            "X7: blocks not in use = factory bad + retired": (bad, found.retired),
         }
     )
 
@@ -91,6 +96,8 @@ def recount(drive: Drive, found: Any) -> None:
             found.closed += 1
         elif blocks.phase[block] == Phase.ERASED:
             found.erased += 1
+        elif blocks.phase[block] == Phase.RETIRED:
+            found.retired += 1
     for page in range(drive.logical):
         cell = np.int64(drive.where[page]) - 1
         if cell >= 0:

@@ -12,15 +12,21 @@ no figure of write amplification.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from pipeline.ftl._page_mapped_config import PageMappedConfig
+from pipeline.ftl._wear_config import Wearing
 from pipeline.ftl.config import Config, Layout, Prefill, Zeroes
 from pipeline.ftl.fit import fit
 from pipeline.ftl.fleet import Fleet, new_fleet
 from pipeline.ftl.laws import BrokenLawError, check_laws, check_programs
+from pipeline.ftl.life import FtlLife, lives
+from pipeline.ftl.nand import FtlLatency, FtlLoad, Loop, Timing
+from pipeline.ftl.nand import told as latencies_of
 from pipeline.ftl.replay import (
     BEYOND,
     TIME,
@@ -28,15 +34,17 @@ from pipeline.ftl.replay import (
     FtlWindows,
     Request,
     Rules,
+    Told,
     end_windows,
     serve,
     survey,
 )
 from pipeline.ftl.summary import FtlSummary, summary
+from pipeline.ftl.wear import NO_TIME, FtlWear
 from pipeline.stage import Rows, Stage
 from traces.block import Block
 from traces.errors import ConfigError, TraceError
-from traces.table import arrays, empty, first
+from traces.table import arrays, records, struct
 
 # random prefill: how often the exported pages are overwritten. The write amplification of random writes that follow was
 # within 0.5 % of theory at spares 0.05 to 0.50; after one time 3 to 5 % above it at 0.50
@@ -73,10 +81,20 @@ def fleet_of(config: Config) -> Fleet:
         seed=config.seed,
         placement=config.placement,
         classes=config.classes,
+        timing=config if isinstance(config, Timing) else Timing(),
+        wearing=config if isinstance(config, Wearing) else Wearing(),
+        time=config.window,
     )
 
 
-def run(trace: Iterable[pl.DataFrame], config: Config) -> Iterator[Rows]:
+def memory(config: Config) -> int:
+    """Bytes of all drives' arrays; what nothing touches takes none."""
+    fleet = fleet_of(config)
+    parts = [*fleet, *(fleet.nands or ()), *(fleet.wear or ())]
+    return sum(each.nbytes for each in parts if isinstance(each, np.ndarray))
+
+
+def run(trace: Iterable[pl.DataFrame], config: PageMappedConfig) -> Iterator[Rows]:
     """Windows as soon as every volume is past them, in order of time and volume; at the end a summary of each volume.
 
     ConfigError if the configuration is not settled (see `fit`), TraceError for a row that cannot be replayed.
@@ -91,31 +109,53 @@ def run(trace: Iterable[pl.DataFrame], config: Config) -> Iterator[Rows]:
         program_zeroes=config.write_zeroes == Zeroes.PROGRAM,
         prefilled=config.prefill != Prefill.NONE,
         fills=FILLS if config.prefill == Prefill.RANDOM else 0,
+        watched=config.wears or config.timing != Loop.OFF,
     )
     fleet = fleet_of(config)
-    given, latest = 0, 0
+    given, latest, begun = 0, 0, None
     for batch in trace:
         rows = arrays(Request, batch)
         if not rows.time.size:
             continue
-        _refuse(*survey(rows, capacity, np.uint64(latest)), rows, given, config)
+        refuse(*survey(rows, capacity, np.uint64(latest)), rows, given, config)
         given += rows.time.size
         latest = int(rows.time[-1])
-        yield from _told(_served(fleet, rows, rules, config), _ended(fleet, config.window, latest // config.window))
+        begun = int(rows.time[0]) if begun is None else begun
+        yield from _told(served(fleet, rows, rules, config), _ended(fleet, config.window, latest // config.window))
     yield from _told(_ended(fleet, config.window, NEVER))
     check_laws(fleet)
-    if (served := int(fleet.tally[::2].requests.sum())) != given:
-        raise BrokenLawError(f"requests served {served} != requests given {given}")
-    yield summary(fleet)
+    now = fleet.tally[::2]
+    if (accounted := int(now.requests.sum() + now.refused.sum())) != given:
+        raise BrokenLawError(f"requests served and refused {accounted} != requests given {given}")
+    rows_of = summary(fleet)
+    yield rows_of
+    if fleet.nands is not None:
+        yield latencies_of(fleet.nands)
+    if config.wears:
+        yield lives(fleet, rows_of, latest - (begun or 0), config.warranty)
 
 
-def _served(fleet: Fleet, rows: Request, rules: Rules, config: Config) -> FtlWindows:
+def room_for(fleet: Fleet, rows: int) -> Told:
+    """Room for so many windows of what is asked for."""
+    return Told(
+        records(FtlWindows, rows),
+        records(FtlLoad, rows if fleet.nands is not None else 0),
+        records(FtlWear, rows if fleet.wear is not None else 0),
+    )
+
+
+def filled(told: Told, rows: int) -> Told:
+    """Its first rows."""
+    return Told._make(each[:rows] for each in told)
+
+
+def served(fleet: Fleet, rows: Request, rules: Rules, config: Config) -> Told:
     """The windows that ended while a batch was served."""
     rows, begins = by_volume(rows)
     first_at, last_at = rows.time[begins[:-1]], rows.time[begins[1:] - 1]
     most = np.minimum(np.diff(begins), (last_at - first_at) // np.uint64(rules.window) + 1) + 1
-    out = empty(FtlWindows, int(most.sum()))
-    filled, row = serve(fleet, rows, begins, rules, out)
+    told = room_for(fleet, int(most.sum()))
+    ended, row = serve(fleet, rows, begins, rules, told)
     if row >= 0:
         volume = int(rows.volume[row])
         where = f"block.address: the write at {rows.address[row]} (volume {volume}, {rows.time[row]} ns)"
@@ -123,10 +163,10 @@ def _served(fleet: Fleet, rows: Request, rules: Rules, config: Config) -> FtlWin
             raise TraceError(f"{where} needs more pages than the footprint of {config.logical(volume)} has")
         raise TraceError(f"{where} finds no place in the crowded map of what was written; use layout=direct")
     check_programs(fleet)
-    return first(out, filled)
+    return filled(told, ended)
 
 
-def _refuse(row: int, why: int, rows: Request, before: int, config: Config) -> None:
+def refuse(row: int, why: int, rows: Request, before: int, config: Config) -> None:
     """TraceError if the survey found a row that cannot be replayed."""
     if row < 0:
         return
@@ -145,28 +185,31 @@ def _refuse(row: int, why: int, rows: Request, before: int, config: Config) -> N
         )
 
 
-def _ended(fleet: Fleet, window: int, before: int) -> FtlWindows:
+def _ended(fleet: Fleet, window: int, before: int) -> Told:
     """The open windows whose number is below the given one."""
-    out = empty(FtlWindows, fleet.start.size - 1)
-    return first(out, end_windows(fleet, window, before, out))
+    told = room_for(fleet, fleet.start.size - 1)
+    return filled(told, end_windows(fleet, window, before, told))
 
 
-def _told(*ended: FtlWindows) -> Iterator[FtlWindows]:
+def _told(*ended: Told) -> Iterator[Rows]:
     """Windows of all volumes in order of time, then volume."""
-    rows = FtlWindows._make(np.concatenate(columns) for columns in zip(*ended, strict=True))
-    if rows.time.size:
-        order = np.lexsort((rows.volume, rows.time))
-        yield FtlWindows._make(column[order] for column in rows)
+    for table, parts in zip((FtlWindows, FtlLoad, FtlWear), zip(*ended, strict=True), strict=True):
+        rows: Any = np.concatenate(parts).view(np.recarray)
+        rows = rows[rows.time != NO_TIME]
+        if rows.size:
+            yield struct(table, rows[np.lexsort((rows.volume, rows.time))])
 
 
 STAGE = Stage(
     name="ftl.page_mapped",
-    doc="A page-mapped flash translation layer: write amplification, erases and wear under a block trace.",
-    config=Config,
+    doc="A page-mapped flash translation layer: write amplification, latency, wear and life under a block trace.",
+    config=PageMappedConfig,
     reads=Block,
     takes=Request,
-    writes=(FtlSummary, FtlWindows),
+    writes=(FtlSummary, FtlWindows, FtlLatency, FtlLoad, FtlWear, FtlLife),
     headline=("wa", "wa_steady", "wa_theory_effective", "effective_spare", "host_programs", "gc_programs", "erases"),
     fit=fit,
     run=run,
+    memory=memory,
+    alerts=("refused_requests",),
 )

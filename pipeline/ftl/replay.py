@@ -1,13 +1,27 @@
 """Block requests into pages, and what each window of time saw of them: the kernels of `pipeline.ftl.page_mapped`."""
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.ftl.drive import Drive, ask_for, prepare, trim_page, write_page
+from pipeline.ftl.drive import Drive, ask_for, empty_apart, prepare, trim_page, write_page
 from pipeline.ftl.fleet import Fleet, drive_of
+from pipeline.ftl.nand import begin as begin_request
+from pipeline.ftl.nand import end as end_request
+from pipeline.ftl.nand import end_load, fetch, flush
+from pipeline.ftl.nand import read as read_in_time
 from pipeline.ftl.numbering import ABSENT, WORDS, held, home, number_in, numbered
 from pipeline.ftl.victim import Whole
+from pipeline.ftl.wear import (
+    count_refreshed,
+    give_up,
+    goes_on,
+    read_page,
+    refuses,
+    serve_no_more,
+    wants_refresh,
+    wear_row,
+)
 from traces.block import Op
 from traces.kernel import inline_lean_kernel, lean_kernel
 from traces.table import F64, I64, U8, U32, U64, Unknown
@@ -47,6 +61,17 @@ class FtlWindows(NamedTuple):
     erased_blocks: Annotated[I64, "blocks ready to be opened at the window's end"]
 
 
+class Told(NamedTuple):
+    """What windows come to: a record of each table, where it is asked for. ``wear`` has no time if nothing was erased.
+
+    Given to kernels as arrays, one a column, the three took a third of the time in which all of them are compiled.
+    """
+
+    windows: Any  # FtlWindows
+    load: Any  # FtlLoad
+    wear: Any  # FtlWear
+
+
 class Rules(NamedTuple):
     """What the configuration says to the kernel."""
 
@@ -54,6 +79,7 @@ class Rules(NamedTuple):
     program_zeroes: bool
     prefilled: bool
     fills: int  # how often the drive is overwritten at random before the trace begins
+    watched: bool = False  # time passes or flash wears
 
 
 @lean_kernel
@@ -108,21 +134,25 @@ def look_ahead(drive: Drive, trace: Request, i: int) -> None:
 
 
 @lean_kernel
-def end_window(drive: Drive, volume: Whole, window: int, out: FtlWindows, row: int) -> None:
+def end_window(drive: Drive, volume: Whole, window: int, told: Told, row: int) -> None:
     """Fill one row with what happened since the window began; no window is open after it."""
-    now, then = drive.tally[0], drive.tally[1]
-    out.time[row] = now.window * window
-    out.volume[row] = volume
-    out.requests[row] = now.requests - then.requests
+    now, then, out = drive.tally[0], drive.tally[1], told.windows[row]
+    end_load(drive.nand, now.window, volume, told.load, row)
+    if told.wear.size:
+        told.wear[row].time, told.wear[row].volume = now.window * window, volume
+    wear_row(drive.blocks, drive.wear, now.erases > then.erases, told.wear, row)
+    out.time = now.window * window
+    out.volume = volume
+    out.requests = now.requests - then.requests
     host, copied = now.host - then.host, now.gc - then.gc
-    out.host_programs[row] = host
-    out.gc_programs[row] = copied
-    out.erases[row] = now.erases - then.erases
-    out.wa[row] = (host + copied) / host if host else -1.0
-    out.pages_read[row] = now.pages_read - then.pages_read
-    out.trimmed_pages[row] = now.trimmed - then.trimmed
-    out.mapped_pages[row] = now.mapped
-    out.erased_blocks[row] = drive.blocks.head[0].erased
+    out.host_programs = host
+    out.gc_programs = copied
+    out.erases = now.erases - then.erases
+    out.wa = (host + copied) / host if host else -1.0
+    out.pages_read = now.pages_read - then.pages_read
+    out.trimmed_pages = now.trimmed - then.trimmed
+    out.mapped_pages = now.mapped
+    out.erased_blocks = drive.blocks.head[0].erased
     now.window, now.window_end = -1, 0
 
 
@@ -137,19 +167,35 @@ def begin_window(drive: Drive, window: int, at: Whole) -> None:
 
 
 @lean_kernel
-def replay(drive: Drive, trace: Request, rules: Rules, out: FtlWindows, row: int) -> int:
-    """Serve the requests of one volume; the row of ``out`` after those that were filled.
+def read_cell(drive: Drive, cell: Whole) -> None:
+    """The host reads a page: again and again, if its bits do not hold; and its block may have to be emptied."""
+    block = cell >> drive.shift
+    retries, _ = read_page(drive.blocks, drive.wear, block)
+    for _ in range(retries):
+        fetch(drive.nand, cell)
+    read_in_time(drive.nand, cell)
+    if wants_refresh(drive.blocks, drive.wear, block, retries):
+        count_refreshed(drive.wear, empty_apart(drive, block))
 
-    If a page is written that the drive cannot number (compact layout), -1 - its request.
+
+@lean_kernel
+def replay(drive: Drive, trace: Request, rules: Rules, told: Told, row: int) -> int:
+    """Serve the requests of one volume; the row of ``told`` after those that were filled.
+
+    If a page is written that the drive cannot number (compact layout), -1 - its request. A drive that is worn out
+    serves the request under way, and none after it.
     """
     now = drive.tally[0]
     within = (1 << drive.page_shift) - 1
     for i in range(trace.time.size):
         look_ahead(drive, trace, i)
         at = np.int64(trace.time[i])
+        if rules.watched and not goes_on(drive.wear, at):
+            now.refused += 1
+            continue
         if at >= now.window_end:
             if now.window >= 0:
-                end_window(drive, trace.volume[i], rules.window, out, row)
+                end_window(drive, trace.volume[i], rules.window, told, row)
                 row += 1
             begin_window(drive, rules.window, at)
         now.requests += 1
@@ -164,6 +210,10 @@ def replay(drive: Drive, trace: Request, rules: Rules, out: FtlWindows, row: int
             now.write_zeroes += 1
         elif op == Op.FLUSH:
             now.flushes += 1
+            if rules.watched:
+                begin_request(drive.nand, at)
+                flush(drive.nand)
+                end_request(drive.nand, op, 0)
             continue
         elif Op.ZONE_APPEND <= op <= Op.ZONE_REPORT:
             now.zone += 1
@@ -172,8 +222,12 @@ def replay(drive: Drive, trace: Request, rules: Rules, out: FtlWindows, row: int
             now.unknown += 1
             continue
         length = np.int64(trace.length[i])
+        if rules.watched:
+            begin_request(drive.nand, at)
         if length == 0:
             now.zero_length += 1
+            if rules.watched:
+                end_request(drive.nand, op, 0)
             continue
         start = np.int64(trace.address[i])
         end = start + length
@@ -191,7 +245,15 @@ def replay(drive: Drive, trace: Request, rules: Rules, out: FtlWindows, row: int
                 now.pages_read += 1
                 if not mapped:
                     now.unmapped_read += 1
+                elif rules.watched:
+                    read_cell(drive, np.int64(drive.where[page]) - 1)
             elif programs or (mapped and partial and op == Op.WRITE_ZEROES):  # the rest of the page must be kept
+                if rules.watched:
+                    if mapped and partial:
+                        fetch(drive.nand, np.int64(drive.where[page]) - 1)
+                    if not mapped and refuses(drive.blocks, drive.wear, now.mapped):
+                        give_up(drive.wear)
+                        break
                 write_page(drive, page, trace.stream[i])
                 if partial:
                     now.partial += 1
@@ -199,12 +261,15 @@ def replay(drive: Drive, trace: Request, rules: Rules, out: FtlWindows, row: int
                         now.rmw += 1
             elif mapped and not partial:
                 trim_page(drive, page)
+        if rules.watched:
+            end_request(drive.nand, op, length)
+            serve_no_more(drive.wear, now.requests - 1)
     return row
 
 
 @lean_kernel
-def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, out: FtlWindows) -> tuple[int, int]:
-    """Serve the requests of all volumes, which stand one volume after the other; how many rows of ``out`` were filled.
+def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, told: Told) -> tuple[int, int]:
+    """Serve the requests of all volumes, which stand one volume after the other; how many rows of ``told`` were filled.
 
     ``begins`` says where each volume's requests begin, and where the last one's end. A drive is prepared when it is
     first asked for something. The other number is a request that a drive has no room for, -1 if there is none.
@@ -224,7 +289,7 @@ def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, out: FtlWindo
             trace.length[begin:end],
             trace.stream[begin:end],
         )
-        after = replay(drive, part, rules, out, row)
+        after = replay(drive, part, rules, told, row)
         if after < 0:
             return row, begin - 1 - after
         row = after
@@ -232,12 +297,12 @@ def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, out: FtlWindo
 
 
 @lean_kernel
-def end_windows(fleet: Fleet, window: int, before: int, out: FtlWindows) -> int:
+def end_windows(fleet: Fleet, window: int, before: int, told: Told) -> int:
     """End the windows that are open and whose number is below ``before``; how many."""
     row = 0
     for volume in range(fleet.start.size - 1):
         now = fleet.tally[2 * volume]
         if now.round_pages and 0 <= now.window < before:
-            end_window(drive_of(fleet, volume), volume, window, out, row)
+            end_window(drive_of(fleet, volume), volume, window, told, row)
             row += 1
     return row

@@ -20,19 +20,30 @@ class FtlSummary(NamedTuple):
     logical_pages: Annotated[U64, "the same in pages"]
     physical_blocks: Annotated[U64, "erase blocks"]
     physical_pages: Annotated[U64, "pages of all blocks"]
+    bad_pages: Annotated[U64, "of them, those of blocks not in use at the end: bad from the factory or retired"]
     nominal_spare: Annotated[
         F64, "1 - logical_pages / physical_pages: what the configuration's spare came to in whole blocks"
     ]
     effective_spare: Annotated[
         F64,
-        "spare left when what is held back counts as data: 1 - logical_pages / (physical_pages - held_pages)",
+        "spare left when what is held back counts as data and bad pages not at all: "
+        "1 - logical_pages / (physical_pages - bad_pages - held_pages)",
     ]
     held_pages: Annotated[
         F64,
         "erased pages standing when a victim is chosen (collector's reserve, unwritten part of open blocks), mean over "
         "all choices; the reserve where none was chosen",
     ]
-    requests: Annotated[U64, "requests of the trace that were served, of all kinds: always as many as were given"]
+    requests: Annotated[
+        U64, "requests of the trace that were served, of all kinds: with refused_requests as many as were given"
+    ]
+    refused_requests: Annotated[U64, "requests that came when the drive was worn out"]
+    worn_out_request: Annotated[
+        I64,
+        "the volume's request, counted from 0, in which the drive was worn out, the last that was served; NULL if it "
+        "was not",
+        Unknown(-1),
+    ]
     reads: Annotated[U64, "read requests"]
     writes: Annotated[U64, "write requests"]
     discards: Annotated[U64, "discard requests"]
@@ -46,7 +57,10 @@ class FtlSummary(NamedTuple):
     partial_pages: Annotated[U64, "of host_programs, those for which the request carried less than a page"]
     rmw_pages: Annotated[U64, "of partial_pages, those that had to be read first because the page was mapped"]
     gc_programs: Annotated[U64, "pages copied by garbage collection"]
-    programs: Annotated[U64, "pages programmed since the trace began: host_programs + gc_programs"]
+    wl_programs: Annotated[
+        U64, "pages copied by static wear levelling, and out of blocks of which a read took many retries"
+    ]
+    programs: Annotated[U64, "pages programmed since the trace began: host_programs + gc_programs + wl_programs"]
     prefill_programs: Annotated[U64, "pages programmed before the trace began, copies included; in no other figure"]
     erases: Annotated[U64, "blocks erased since the trace began"]
     prefill_erases: Annotated[U64, "blocks erased before the trace began; in no other figure"]
@@ -113,19 +127,26 @@ def summary(fleet: Fleet) -> FtlSummary:
     volumes = np.flatnonzero(fleet.tally[::2].requests)
     now, start = fleet.tally[::2][volumes], fleet.start[volumes]
     logical, physical = start.logical, start.blocks * fleet.pages
-    programs = now.host + now.gc
+    programs = now.host + now.gc + now.levelled
+    worn_out, bad = np.full(volumes.size, -1), np.zeros(volumes.size, np.int64)
+    if fleet.wear is not None:
+        state = fleet.wear.state[volumes]
+        worn_out, bad = state.worn_out_request, (state.factory_bad + state.grown_bad) * fleet.pages
     held = np.where(now.picks, now.held / np.maximum(now.picks, 1), fleet.reserve * fleet.pages)
-    nominal, effective = 1 - logical / physical, 1 - logical / (physical - held)
+    nominal, effective = 1 - logical / physical, 1 - logical / (physical - bad - held)
     values: dict[str, Any] = {
         "volume": volumes,
         "capacity": logical << fleet.page_shift,
         "logical_pages": logical,
         "physical_blocks": start.blocks,
         "physical_pages": physical,
+        "bad_pages": bad,
         "nominal_spare": nominal,
         "effective_spare": effective,
         "held_pages": held,
         "requests": now.requests,
+        "refused_requests": now.refused,
+        "worn_out_request": worn_out,
         "reads": now.reads,
         "writes": now.writes,
         "discards": now.discards,
@@ -139,6 +160,7 @@ def summary(fleet: Fleet) -> FtlSummary:
         "partial_pages": now.partial,
         "rmw_pages": now.rmw,
         "gc_programs": now.gc,
+        "wl_programs": now.levelled,
         "programs": programs,
         "prefill_programs": now.prefill,
         "erases": now.erases,

@@ -19,7 +19,8 @@ import numpy as np
 import polars as pl
 
 from pipeline.ftl import theory
-from pipeline.ftl.config import Config, Layout
+from pipeline.ftl._page_mapped_config import PageMappedConfig as Config
+from pipeline.ftl.config import Layout
 from pipeline.ftl.drive import Frontiers
 from pipeline.ftl.page_mapped import STAGE
 from pipeline.ftl.placement import Placement
@@ -182,9 +183,14 @@ def main() -> int:
     """Run all cells, print them beside theory, and say how many are off."""
     parser = argparse.ArgumentParser(prog="python -m pipeline.ftl.validate", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--threads", type=int, default=2, help="cells side by side (default 2)")
-    threads = parser.parse_args().threads
+    parser.add_argument("--markdown", action="store_true", help="print a table for docs/validation.md")
+    asked = parser.parse_args()
+    threads, markdown = asked.threads, asked.markdown
     began = time.perf_counter()
-    print(f"{'cell':56} {'want':>8} {'measured':>9} {'off':>8} {'at effective spare':>19} {'seconds':>8}")
+    if markdown:
+        print("| cell | wanted | measured | off | theory at effective spare |\n| --- | ---: | ---: | ---: | ---: |")
+    else:
+        print(f"{'cell':56} {'want':>8} {'measured':>9} {'off':>8} {'at effective spare':>19} {'seconds':>8}")
     off = 0
     worst = 0.0
     with ThreadPoolExecutor(threads) as pool:
@@ -193,11 +199,17 @@ def main() -> int:
             off += bad
             worst = max(worst, abs(outcome.deviation))
             effective = "" if outcome.cell.want else f"{outcome.effective:.3f}"
+            if markdown:
+                figures = f"{outcome.want:.3f} | {outcome.have:.3f} | {outcome.deviation:+.2%}"
+                print(f"| {outcome.cell} | {figures} | {effective} |", flush=True)
+                continue
             print(
                 f"{outcome.cell!s:56} {outcome.want:8.3f} {outcome.have:9.3f} {outcome.deviation:+8.2%} "
                 f"{effective:>19} {outcome.seconds:8.1f}{'  OFF' if bad else ''}",
                 flush=True,
             )
+    if markdown:
+        print()
     print(
         f"{len(cells())} cells, {off} off by more than {TOLERANCE:.0%}, the furthest by {worst:.2%}; "
         f"{time.perf_counter() - began:.0f} s with {threads} threads"

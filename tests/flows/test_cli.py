@@ -140,10 +140,10 @@ def test_a_run_that_cannot_be_made_does_not_stop_the_others(strata: Strata) -> N
 def test_an_unexpected_error_ends_all_runs_and_is_one_line(
     strata: Strata, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(todo: object, progress: object) -> None:
+    def broken(todo: object, workers: object, progress: object) -> None:
         raise ZeroDivisionError("of nothing\nat all")
 
-    monkeypatch.setattr(jobs, "replay", broken)
+    monkeypatch.setattr(jobs, "replay_together", broken)
     done = strata("replay", "small", "toy", "--set", "scale=1,2")
     assert done.exit_code == 1
     assert done.stderr.strip() == "error: ZeroDivisionError: of nothing (--verbose tells where)"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 from flows import demo, orchestra
 from flows.orchestra import ENVIRONMENT
 from flows.terminal import Output
+from pipeline.replay import Plan, replay_together
 from tests.flows.conftest import Strata
 from traces.errors import ConfigError
 from traces.progress import Progress, nobody
@@ -66,6 +67,24 @@ def test_replay(store: Store) -> None:
     assert grid.varied == ("scale", "policy")
     again = replay("small", "toy", store=store.root, settings={"scale": [1, 2], "policy": ["greedy", "fifo"]})
     assert [each.fresh for each in again.runs] == [False] * 4
+
+
+def test_a_replay_has_a_task_for_each_pass(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.replay import replay
+
+    passes: list[int] = []
+
+    def counted(plans: Sequence[Plan], *more: Any) -> Any:
+        passes.append(len(plans))
+        return replay_together(plans, *more)
+
+    monkeypatch.setattr("flows.replay.replay_together", counted)
+    grid = replay("small", "toy", store=store.root, settings={"scale": [1, 2, 3], "limit": [2, 6]}, at_once=4)
+    assert passes == [4, 2]
+    assert [each.config["scale"] for each in grid.runs] == [1.0, 2.0, 3.0]
+    assert [which for which, _ in grid.failed] == [f"scale={scale}, limit=2" for scale in (1.0, 2.0, 3.0)]
+    with pytest.raises(ConfigError, match="at least one run must go at a time"):
+        replay("small", "toy", store=store.root, workers=0)
 
 
 def test_derive(store: Store) -> None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ftl.config import Config, Layout, Prefill, Zeroes
+from pipeline.ftl._page_mapped_config import PageMappedConfig as Config
+from pipeline.ftl.config import Layout, Prefill, Zeroes
 from pipeline.ftl.drive import Frontiers
 from pipeline.ftl.page_mapped import STAGE, by_volume
 from pipeline.ftl.placement import HOST_PLACEMENTS, Placement
@@ -274,9 +275,10 @@ def test_page_mapped__many_volumes_are_the_reference() -> None:
 def test_page_mapped__same_seed_same_rows() -> None:
     rows = [(i, 1, 0, i * 7919 % 500 * PAGE, PAGE) for i in range(4000)]
     first, again, other = (
-        replayed(fitted(Config(page=PAGE, block_pages=8, spare=0.2, victim=Victim.RANDOM, seed=s), rows), trace(rows))[
-            1
-        ]
+        replayed(
+            fitted(Config(page=PAGE, block_pages=8, spare=0.2, victim=Victim.RANDOM, seed=s), rows),
+            trace(rows),
+        )[1]
         for s in (5, 5, 6)
     )
     assert first.equals(again)

@@ -1,0 +1,73 @@
+"""What must hold of every map at any moment: it says of each page what its drive knows, and its books balance."""
+
+from typing import Any
+
+import numpy as np
+
+from pipeline.ftl._l2p_ask import pointer_of
+from pipeline.ftl._l2p_slots import NO_SLOT, slot_of
+from pipeline.ftl._l2p_state import Map, Mapped, Maps, map_of, stale
+from pipeline.ftl.laws import BrokenLawError
+from traces.kernel import lean_kernel
+
+FOUND = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "strays",  # pages of which the map does not say what the drive knows
+            "durable",  # pages not waiting of which the map page does not say it
+            "waiting",  # map pages whose waiting pointers were not all counted
+            "slots",  # slots in use
+            "listed",  # of them, those that are found by their page
+        )
+    ]
+)
+
+
+def check_maps(maps: Maps) -> None:
+    """Lookups, map pages, waiting pointers and caches, counted anew; BrokenLawError."""
+    found = np.zeros(1, FOUND).view(np.recarray)
+    for volume in range(maps.fleet.start.size - 1):
+        if not maps.books[2 * volume].prepared or maps.kind == Map.FLAT:
+            continue
+        recount_map(maps, volume, found)
+        all_of = {
+            "lookups that are not the drive's": (found[0].strays, 0),
+            "map pages that are not the drive's": (found[0].durable, 0),
+            "map pages whose changed pointers are miscounted": (found[0].waiting, 0),
+            "slots that are not found": (found[0].slots - found[0].listed, 0),
+        }
+        for law, (have, want) in all_of.items():
+            if have != want:
+                raise BrokenLawError(f"{law}: {have} (volume {volume}, map {maps.kind.name.lower()})")
+
+
+@lean_kernel
+def recount_map(maps: Maps, volume: int, found: Any) -> None:
+    """What the whole state of one map comes to."""
+    mapped = map_of(maps, volume)
+    out, drive = found[0], mapped.drive
+    for page in range(drive.bound):
+        want = drive.where[page]
+        if pointer_of(mapped, page) != want:
+            out.strays += 1
+        if not stale(mapped, page):
+            out.durable += mapped.second[page] != want
+        elif mapped.fresh[page] != want:
+            out.strays += 1
+        if slot_of(mapped, page) != NO_SLOT:
+            out.listed += 1
+    for slot in range(mapped.slot_page.size):
+        out.slots += mapped.slot_page[slot] != 0
+    for structure in range(mapped.waiting.size):
+        out.waiting += waiting_of(mapped, structure) != mapped.waiting[structure]
+
+
+@lean_kernel
+def waiting_of(mapped: Mapped, structure: int) -> int:
+    """Changed pointers of a map page that nothing else takes care of."""
+    count, first = 0, structure * mapped.fanout
+    for page in range(first, min(first + mapped.fanout, mapped.drive.bound)):
+        if stale(mapped, page) and not (mapped.kind == Map.DFTL and mapped.at[page] != 0):
+            count += 1
+    return count

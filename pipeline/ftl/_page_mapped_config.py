@@ -1,0 +1,35 @@
+"""A page-mapped drive with all that it can be asked: its map and spare, the time it takes, the wear of its flash."""
+
+from dataclasses import dataclass
+
+from pipeline.ftl._nand_config import Timing
+from pipeline.ftl._wear_config import Wearing
+from pipeline.ftl.config import Config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageMappedConfig(Timing, Wearing, Config):
+    """A page-mapped drive, and how the trace meets it. ValueError where the keys do not go together."""
+
+    def __post_init__(self) -> None:
+        Wearing.__post_init__(self)
+        self.check_timing(self.block_pages)
+        Config.__post_init__(self)
+
+    @property
+    def held(self) -> int:
+        """Blocks that are kept erased: for copies, and one to take the place of a block that is retired."""
+        held: int = Config.held.__get__(self)
+        return held + self.spared
+
+    def blocks(self, volume: int) -> int:
+        """Physical blocks of a volume's drive, those among them that are bad; ValueError if they cannot work."""
+        blocks = Config.blocks(self, volume)
+        good = blocks - self.bad_blocks(blocks)
+        least = self.logical(volume) // self.block_pages + self.held + self.open
+        if good < least:
+            raise ValueError(
+                f"factory_bad {self.factory_bad} leaves {good} of volume {volume}'s {blocks} blocks, and it needs "
+                f"{least}: raise spare"
+            )
+        return blocks

@@ -1,0 +1,178 @@
+"""Logical-to-physical maps against each other on one trace: in DRAM, on two levels, or in flash with a cache (DFTL).
+
+A pointer of four bytes for each page of 4 KiB is a thousandth of the capacity in DRAM. What is tried to save it:
+
+- **flat**: the whole map in DRAM. No lookup reads flash. How it is kept over a loss of power is not modelled.
+- **two-level**: N logical pages share a first structure in DRAM: the pointer to a second structure, a map page in
+  flash with their N target pointers, and k of these pointers cached (`pipeline.ftl._l2p_slots`). A lookup that finds
+  no cached pointer reads the map page, one flash read more. Changed pointers wait in a buffer of bounded size until
+  their map page is rewritten out of place (`pipeline.ftl._l2p_flush`); until then they are read from the buffer.
+- **DFTL** (Gupta, Kim, Urgaonkar, ASPLOS 2009): a cached mapping table of single pointers, a directory of the map
+  pages. A miss reads a map page; a changed pointer that has to go takes all changed ones of its map page along. What
+  garbage collection moves is changed in the cache where it stands there, else in the map pages, those of one victim
+  at once.
+
+Each map has a drive of its own with the same blocks under the same requests. Map pages stand in flash like data, with
+frontiers of their own, and garbage collection moves them: they take from the spare, and their programs are part of
+write amplification. Reads of data cost a lookup, and so do writes of a part of a page, which read the rest.
+
+Numbering pages in the order of their first write (``layout = "compact"``) gives map pages the pages that were written
+together; where what matters is which pages of the address space share a map page, take ``layout = "direct"``.
+
+What a map saves and costs is told beside the flat one: DRAM, map reads, map programs, write amplification, the
+flash's work, and from which hit ratio or read time on it would stay within a tolerance. Nothing is certain to pay: a
+random load reads a map page for nearly every page.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import polars as pl
+
+from pipeline.ftl._l2p_config import CLASSES, L2pConfig
+from pipeline.ftl._l2p_laws import check_maps
+from pipeline.ftl._l2p_replay import FtlL2pWindows, end_windows, serve
+from pipeline.ftl._l2p_state import Map, Maps, new_maps
+from pipeline.ftl._l2p_summary import FtlL2pSummary, summary
+from pipeline.ftl.config import Layout, Prefill, Zeroes
+from pipeline.ftl.fit import fit as fit_drive
+from pipeline.ftl.fleet import Fleet, new_fleet
+from pipeline.ftl.laws import BrokenLawError, check_laws, check_programs
+from pipeline.ftl.page_mapped import FILLS, NEVER, by_volume, refuse
+from pipeline.ftl.placement import Placement
+from pipeline.ftl.replay import Request, Rules, survey
+from pipeline.stage import Rows, Stage
+from traces.block import Block
+from traces.errors import ConfigError, TraceError
+from traces.info import TraceInfo
+from traces.table import arrays, empty, first
+
+
+def fit(config: L2pConfig, info: TraceInfo, rows: Callable[[], Iterable[pl.DataFrame]]) -> L2pConfig:
+    """Settle capacity, footprint and window as `pipeline.ftl.fit` does."""
+    settled = fit_drive(config, info, rows)
+    assert isinstance(settled, L2pConfig)
+    return settled
+
+
+def fleet_of(config: L2pConfig, kind: Map) -> Fleet:
+    """The drives of all volumes for one map."""
+    volumes, flat = range(len(config.capacity)), kind == Map.FLAT
+    fleet = new_fleet(
+        [config.logical(volume) + config.map_pages(kind, volume) for volume in volumes],
+        [config.blocks(volume) for volume in volumes],
+        [-(-size // config.page) if config.layout == Layout.COMPACT else 0 for size in config.capacity],
+        config.block_pages,
+        page=config.page,
+        reserve=config.reserve,
+        frontiers=config.frontiers,
+        victim=config.victim,
+        choices=config.choices,
+        window=config.window_blocks,
+        seed=config.seed,
+        placement=Placement.NONE if flat else Placement.BOUND,
+        classes=1 if flat else CLASSES,
+        tell_moved=not flat,
+    )
+    fleet.start.bound[:-1] = [config.logical(volume) for volume in volumes]
+    return fleet
+
+
+def maps_of(config: L2pConfig, kind: Map) -> Maps:
+    """The maps of all volumes, of one kind."""
+    volumes = range(len(config.capacity))
+    entries = [config.entries(volume) if kind == Map.DFTL else 0 for volume in volumes]
+    return new_maps(
+        fleet_of(config, kind),
+        kind=kind,
+        fanout=config.targets(kind) if kind != Map.FLAT else 0,
+        slots=config.slots,
+        policy=config.slot_policy,
+        flush=config.flush,
+        batch=config.dirty_batch if kind == Map.TWO_LEVEL else 1,
+        limit=config.waiting(kind),
+        crash_at=config.crash_at,
+        protected=config.power_loss_protection,
+        entries=entries,
+        safe=[int(config.protected_share * each) for each in entries],
+    )
+
+
+def run(trace: Iterable[pl.DataFrame], config: L2pConfig) -> Iterator[Rows]:
+    """Windows as soon as every volume is past them, in order of time, volume and map; at the end the summary.
+
+    ConfigError if the configuration is not settled (see `fit`), TraceError for a row that cannot be replayed.
+    """
+    if not config.exported or not config.capacity or not config.window:
+        raise ConfigError(
+            "capacity, footprint (compact layout) and window must be settled by the trace: call fit first"
+        )
+    capacity = np.array(config.capacity, np.uint64)
+    rules = Rules(
+        window=config.window,
+        program_zeroes=config.write_zeroes == Zeroes.PROGRAM,
+        prefilled=config.prefill != Prefill.NONE,
+        fills=FILLS if config.prefill == Prefill.RANDOM else 0,
+    )
+    every = [maps_of(config, kind) for kind in sorted({Map.FLAT, *config.maps})]
+    given, latest = 0, 0
+    for batch in trace:
+        rows = arrays(Request, batch)
+        if not rows.time.size:
+            continue
+        refuse(*survey(rows, capacity, np.uint64(latest)), rows, given, config)
+        given += rows.time.size
+        latest = int(rows.time[-1])
+        done = [_served(maps, rows, rules, config) for maps in every]
+        yield from _told(*done, *(_ended(maps, config.window, latest // config.window) for maps in every))
+    yield from _told(*(_ended(maps, config.window, NEVER) for maps in every))
+    for maps in every:
+        check_laws(maps.fleet)
+        check_maps(maps)
+        if (asked := int(maps.books[::2].given.sum())) != given:
+            raise BrokenLawError(f"requests asked of a map {asked} != requests given {given}")
+    yield summary(every, config)
+
+
+def _served(maps: Maps, rows: Request, rules: Rules, config: L2pConfig) -> FtlL2pWindows:
+    """The windows that ended while a batch was served."""
+    rows, begins = by_volume(rows)
+    first_at, last_at = rows.time[begins[:-1]], rows.time[begins[1:] - 1]
+    most = np.minimum(np.diff(begins), (last_at - first_at) // np.uint64(rules.window) + 1) + 1
+    out = empty(FtlL2pWindows, int(most.sum()))
+    filled, row = serve(maps, rows, begins, rules, out)
+    if row >= 0:
+        volume = int(rows.volume[row])
+        raise TraceError(
+            f"block.address: the write at {rows.address[row]} (volume {volume}, {rows.time[row]} ns) finds no number "
+            f"for its page: {config.logical(volume)} are given; take a larger footprint, or layout=direct"
+        )
+    check_programs(maps.fleet)
+    return first(out, filled)
+
+
+def _ended(maps: Maps, window: int, before: int) -> FtlL2pWindows:
+    """The open windows whose number is below the given one."""
+    out = empty(FtlL2pWindows, maps.fleet.start.size - 1)
+    return first(out, end_windows(maps, window, before, out))
+
+
+def _told(*ended: FtlL2pWindows) -> Iterator[FtlL2pWindows]:
+    """Windows of all volumes and maps in order of time, then volume, then map."""
+    rows = FtlL2pWindows._make(np.concatenate(columns) for columns in zip(*ended, strict=True))
+    if rows.time.size:
+        order = np.lexsort((rows.map, rows.volume, rows.time))
+        yield FtlL2pWindows._make(column[order] for column in rows)
+
+
+STAGE = Stage(
+    name="ftl.l2p",
+    doc="Logical-to-physical maps, flat, two-level and DFTL: what each saves in DRAM and costs in flash.",
+    config=L2pConfig,
+    reads=Block,
+    takes=Request,
+    writes=(FtlL2pSummary, FtlL2pWindows),
+    headline=("map", "dram_bytes", "hit_ratio", "map_programs_per_write", "wa", "wa_over_flat", "slowdown", "pays"),
+    fit=fit,
+    run=run,
+)
