@@ -94,7 +94,7 @@ def perform(out: Output, name: str, flow: bool, /, **parameters: Any) -> Any:
 
         return orchestra.run(name, out, store=out.root, **parameters)
     job = JOBS[name]
-    with out.progress(job.doing, job.unit) as progress:
+    with out.progress(job.doing, job.unit, f"{job.doing} (kernels are compiled at their first use)") as progress:
         return job.run(out.store, progress=progress, **parameters)
 
 
