@@ -36,7 +36,7 @@ def with_journal(fleet: Fleet, records: int) -> Fleet:
     more = start.blocks[:-1] + records
     start.link[1:] += np.cumsum(more)
     links = zeros(2 * int(start.link[-1]), np.int32).reshape(-1, 2)
-    return fleet._replace(start=start, links=links)
+    return fleet._replace(start=start, links=links, journal=records)
 
 
 @lean_kernel

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from traces.kernel import inline_lean_kernel, lean_kernel
+from traces.kernel import lean_kernel
 
 if TYPE_CHECKING:
     from pipeline.ftl.victim import Blocks
@@ -22,12 +22,6 @@ class Record(IntEnum):
 
     LOST = 0  # a page of it
     ERASED = 1
-
-
-@inline_lean_kernel
-def journalled(blocks: "Blocks") -> Any:
-    """Records that the journal has room for; 0 if there is none."""
-    return max(blocks.links.shape[0] - 2 * blocks.total - blocks.pages - 1, 0)
 
 
 @lean_kernel
@@ -55,7 +49,7 @@ def checkpoint(blocks: "Blocks") -> None:
 def note(blocks: "Blocks", block: Any, what: Record) -> None:
     """Write a record."""
     head = blocks.head[0]
-    if head.records == journalled(blocks):
+    if head.records == blocks.journal:
         checkpoint(blocks)
     row = 2 * blocks.total + blocks.pages + 1 + head.records
     blocks.links[row, 0] = block

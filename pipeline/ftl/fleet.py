@@ -9,7 +9,7 @@ What a drive keeps, in bytes:
     blocks    17 a block: phase 1, valid 4, erases 4, links 8; cost-benefit 8 more
     rings     8 for each page of one block, and 8
     placement 1 a block where there are classes of data, 4 a logical page where the drive tells them apart
-    the rest  2,808: rounds 2,048, two tallies 560, start 96, head 72, frontiers 32
+    the rest  2,840: rounds 2,048, two tallies 560, start 96, head 104, frontiers 32
 
 Without placement and with blocks of 32 pages or more (16 unless the victim is cost-benefit) that is at most 16 bytes a
 physical page and 3 KiB a drive, whatever the layout: what the rings take in a drive of few blocks is less than what its
@@ -72,6 +72,7 @@ class Fleet(NamedTuple):
     choices: int
     window: int
     seed: int
+    journal: int
     start: Any  # [volume, and one past the last] START
     where: NDArray[np.uint32]
     holds: NDArray[np.uint32]
@@ -171,6 +172,7 @@ def new_fleet(
         choices=choices,
         window=window,
         seed=seed,
+        journal=0,
         start=start,
         where=zeros(total["page"], np.uint32),
         holds=zeros(total["cell"], np.uint32),
@@ -244,6 +246,7 @@ def drive_of(fleet: Fleet, volume: int) -> Drive:
             fleet.changed[changed[0] : changed[1]],
             fleet.links[at.link : end.link],
             fleet.head[volume : volume + 1],
+            fleet.journal,
         ),
         nand_of(fleet.nands, volume),
         part_of(fleet.wear, at.block, end.block, volume, at.logical),

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ftl._victim_journal import Record, journalled, note
+from pipeline.ftl._victim_journal import Record, note
 from pipeline.ftl._victim_tree import fall, grow, rise, winner
 from traces.kernel import inline_lean_kernel, lean_kernel
 
@@ -97,6 +97,7 @@ class Blocks(NamedTuple):
     # journal (`pipeline.ftl._victim_journal`): for each block what it lost before, for each record block and Record
     links: NDArray[np.int32]
     head: Any  # one HEAD
+    journal: int = 0  # records that fit into the journal; 0: there is none
 
 
 @lean_kernel
@@ -161,7 +162,7 @@ def lose_page(blocks: Blocks, block: Whole) -> None:
     elif blocks.links[block, 1] != NONE:
         leave(blocks, block)
         join(blocks, block, valid)
-    if journalled(blocks):
+    if blocks.journal:
         note(blocks, block, Record.LOST)
 
 
@@ -189,7 +190,7 @@ def erase(blocks: Blocks, block: Whole) -> None:
     blocks.valid[block] = 0
     blocks.erases[block] += 1
     blocks.phase[block] = Phase.ERASED
-    if journalled(blocks):
+    if blocks.journal:
         note(blocks, block, Record.ERASED)
 
 

@@ -36,7 +36,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.ftl._victim_journal import Record, journalled, note
+from pipeline.ftl._victim_journal import Record, note
 from pipeline.ftl._wear_config import Retirement, Spread
 from pipeline.ftl._wear_pool import put, restack, take
 from pipeline.ftl._wear_state import Wear, age_block, rber_now
@@ -220,7 +220,7 @@ def clear(blocks: Blocks, block: Whole, phase: Phase) -> None:
     blocks.erases[block] += 1
     blocks.valid[block] = 0
     blocks.phase[block] = phase
-    if journalled(blocks):
+    if blocks.journal:
         note(blocks, block, Record.ERASED)
 
 
