@@ -2,10 +2,9 @@
 
 Uniform random page writes, all in the store (``STRATA_BENCH_ROWS``, ``STRATA_BENCH_PAGES``). The goal is that a
 configuration of the sweep, planning, reading, writing and publishing included, takes no longer than a single replay's
-kernels: the mean of ``Stage.run`` for the same 32 configurations over batches that are in memory already. Compared is
-processor time of a core, as what else the machine does takes no part of it; elapsed time is told beside it, and the
-old way: a reading of the trace for each run. ``pytest benchmarks/bench_sweep.py`` prints the figures and fails where
-the goal is not reached.
+kernels: the mean of ``Stage.run`` for the same 32 configurations over batches that are in memory already. Processor
+time may be up to half as much again, as cores share a cache; the old way, a reading of the trace for each run, is told
+beside it. ``pytest benchmarks/bench_sweep.py`` prints the figures and fails where the goal is not reached.
 """
 
 import os
@@ -85,4 +84,5 @@ def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
     with capsys.disabled():
         print("\n" + "\n".join(told))
-    assert shared_cpu / cores() <= kernels_cpu, "\n".join(told)
+    assert shared <= kernels, "\n".join(told)
+    assert shared_cpu <= 1.5 * kernels_cpu, "\n".join(told)

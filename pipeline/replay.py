@@ -86,7 +86,8 @@ def passes(plans: Sequence[Plan], workers: int, at_once: int | None = None) -> I
     """Cut planned runs, in their order, into those that share one reading of their trace.
 
     That is ``at_once`` of them where it is given; else as many as half of the free memory holds by what their stages
-    tell, `MOST` at most, and no more than ``workers`` of a stage that does not tell. ConfigError for fewer than one.
+    tell, and no more than ``workers`` of a stage that does not tell; in no case more than `MOST`. ConfigError for fewer
+    than one.
     """
     if workers < 1 or (at_once is not None and at_once < 1):
         raise ConfigError(f"at least one run must go at a time: workers {workers}, at once {at_once}")
@@ -97,7 +98,7 @@ def passes(plans: Sequence[Plan], workers: int, at_once: int | None = None) -> I
         if not each.store.has_run(each.run):
             tells = each.stage.memory
             size = tells(each.config) + RESULTS if tells and not at_once else 0
-            most = at_once or (MOST if tells else min(workers, MOST))
+            most = min(at_once or (MOST if tells else workers), MOST)
             if made and (len(made) >= most or taken + size > free or source(each) != source(made[0])):
                 yield part
                 part, made, taken = [], [], 0
@@ -154,7 +155,7 @@ def replay_together(
 
 def _one_pass(todo: Sequence[Plan], workers: int, progress: Callable[[int], None]) -> list[Replayed | StrataError]:
     """Read the trace and hand its batches to a thread for each run."""
-    feed = Broadcast(len(todo), workers)
+    feed = Broadcast(len(todo), 1 if any(each.stage.alone for each in todo) else workers)
     futures: list[Future[Replayed | StrataError]] = []
     pool = ThreadPoolExecutor(len(todo), thread_name_prefix="replay")
     try:

@@ -34,4 +34,5 @@ class Stage(Generic[C]):
     # bytes that a run of a settled configuration keeps, at most: how many of a grid share one reading of the trace.
     # None: not told, and then no more of them than work at a time
     memory: Callable[[C], int] | None = None
+    alone: bool = False  # whether it measures times of its own, for which nothing else may be at work
     alerts: tuple[str, ...] = ()  # figures of its summary that must not go unnoticed where they are not 0

@@ -11,11 +11,17 @@ import numpy as np
 
 from pipeline.ftl._l2p_cache import bring, cached, change_entry, coldest, drop, meet, pointer_in
 from pipeline.ftl._l2p_flush import DATA, chosen, data_room, drain, map_room, put, rewrite, unlink
+from pipeline.ftl._l2p_learn import (
+    crash_learned,
+    find_learned,
+    told_by_segments,
+    trim_learned,
+    write_learned,
+)
 from pipeline.ftl._l2p_slots import NO_SLOT, change_slot, keep, slot_of
 from pipeline.ftl._l2p_state import NOWHERE, Map, Mapped, SlotPolicy, stale
-from pipeline.ftl._victim_tree import fall
 from pipeline.ftl.drive import NO_BITS, ONE, Drive, first_bit, forget, trim_page, write_page
-from pipeline.ftl.victim import NONE, Blocks, Phase, Victim, Whole, join, leave
+from pipeline.ftl.victim import Phase, Whole, gain_page
 from traces.kernel import inline_lean_kernel, lean_kernel
 
 ENDED, MISS, HIT = -1, 0, 1
@@ -26,6 +32,8 @@ def pointer_of(mapped: Mapped, page: Whole) -> Any:
     """What the map says of a page, told without counting: its cell + 1, or NOWHERE."""
     if mapped.kind == Map.FLAT:
         return np.int64(mapped.drive.where[page])
+    if mapped.kind == Map.LEARNED:
+        return told_by_segments(mapped, page)
     if mapped.kind == Map.TWO_LEVEL:
         slot = slot_of(mapped, page)
         if slot != NO_SLOT:
@@ -102,6 +110,8 @@ def find(mapped: Mapped, page: Whole) -> bool:
         if found != ENDED:
             books.cached_hits += found
             pointer = pointer_in(mapped, page)
+    elif mapped.kind == Map.LEARNED:
+        pointer = find_learned(mapped, page)
     else:
         pointer = np.int64(mapped.drive.where[page])
     if pointer != NOWHERE:
@@ -128,6 +138,9 @@ def write(mapped: Mapped, page: Whole) -> bool:
     """Write a page; False at the drive's end."""
     drive = mapped.drive
     going = True
+    if mapped.kind == Map.LEARNED:
+        write_learned(mapped, page)
+        return True
     if mapped.kind != Map.FLAT:
         going = about_to_change(mapped, page) and (drive.room[DATA] > 0 or data_room(mapped))
     if going:
@@ -147,6 +160,9 @@ def trim(mapped: Mapped, page: Whole) -> bool:
     """Unmap a mapped page; False at the drive's end."""
     if mapped.kind == Map.FLAT:
         trim_page(mapped.drive, page)
+        return True
+    if mapped.kind == Map.LEARNED:
+        trim_learned(mapped, page)
         return True
     if not about_to_change(mapped, page):
         return False
@@ -168,6 +184,9 @@ def crash(mapped: Mapped, protected: bool) -> None:
     otherwise their pages are what their map page says. Where that cell was erased since, the page holds nothing any
     more: nothing here waits for a map page to be rewritten before a block is erased.
     """
+    if mapped.kind == Map.LEARNED:
+        crash_learned(mapped, protected)
+        return
     for slot in range(mapped.slot_page.size):
         mapped.slot_page[slot] = 0
     if not protected:
@@ -211,21 +230,6 @@ def revert(mapped: Mapped, page: Whole) -> None:
         drive.counts[old >> 6] |= ONE << np.uint64(old & 63)
         gain_page(drive.blocks, old >> drive.shift)
         books.reverted += 1
-
-
-@lean_kernel
-def gain_page(blocks: Blocks, block: Whole) -> None:
-    """One page of the block counts again."""
-    valid = blocks.valid[block] + 1
-    blocks.valid[block] = valid
-    if blocks.changed.size:
-        blocks.changed[block] = blocks.head[0].clock
-    if blocks.victim == Victim.GREEDY_FIRST:
-        if blocks.phase[block] == Phase.CLOSED:
-            fall(blocks.links, blocks.valid, blocks.phase, Phase.CLOSED, int(block))
-    elif blocks.links[block, 1] != NONE:
-        leave(blocks, block)
-        join(blocks, block, valid)
 
 
 @lean_kernel

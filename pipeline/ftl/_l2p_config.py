@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field
 
 from pipeline.ftl._cell import Cell
 from pipeline.ftl._l2p_flush import SLACK
-from pipeline.ftl._l2p_state import Flush, Map, SlotPolicy
+from pipeline.ftl._l2p_state import IN_FLASH, Flush, Map, SlotPolicy
+from pipeline.ftl._learned_fit import GROUP
 from pipeline.ftl._nand_config import PRESETS, Times
 from pipeline.ftl.config import GROWN, Config
 from pipeline.ftl.drive import CapacityError, blocks_for, held_back
@@ -20,11 +21,11 @@ CLASSES = 2  # of what a drive with its map in flash holds: data, map pages
 
 
 class Sizes(NamedTuple):
-    """Bytes that a map takes, however full its drive is."""
+    """Bytes that a map takes, however full its drive is; a learned map's without its segments."""
 
-    directory: int  # DRAM: the flat map, first structures without their slots, the global translation directory
+    directory: int  # DRAM: the flat map, first structures without slots, the global translation directory, groups
     cache: int  # DRAM: slots of the first structures, the cached mapping table
-    buffer: int  # DRAM: changed pointers that wait for their map page
+    buffer: int  # DRAM: changed pointers that wait for their map page; which pages the write buffer holds
     flash: int  # map pages
 
     @property
@@ -61,8 +62,10 @@ class L2pConfig(Config):
     maps: Annotated[
         tuple[ByName[Map], ...],
         BeforeValidator(split),
-        Field(description="maps that are compared with the flat one, which always is replayed: two-level, dftl"),
-    ] = (Map.TWO_LEVEL, Map.DFTL)
+        Field(
+            description="maps that are compared with the flat one, which always is replayed: two-level, dftl, learned"
+        ),
+    ] = (Map.TWO_LEVEL, Map.DFTL, Map.LEARNED)
     pointer: Annotated[int, Field(ge=2, le=8, description="bytes of a pointer")] = 4
     fanout: Annotated[
         int,
@@ -104,14 +107,35 @@ class L2pConfig(Config):
         Field(
             ge=0,
             le=64,
-            description="bytes of a cached or waiting pointer beside two pointers, its page's and its cell's: two "
-            "links of a list and a place in a hash table",
+            description="bytes of a cached or waiting pointer, or a page in the write buffer, beside two pointers, its "
+            "page's and its cell's: two links of a list and a place in a hash table",
         ),
     ] = 12
     protected_share: Annotated[
         float,
         Field(ge=0, lt=1, description="DFTL: share of its table for segmented LRU's protected segment; 0: plain LRU"),
     ] = 0.0
+    gamma: Annotated[
+        int,
+        Field(
+            ge=0, le=127, description="learned: cells by which an approximate segment may be wrong; 0: there is none"
+        ),
+    ] = 4
+    learn_buffer: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1 << 20,
+            description="learned: pages of the host's that wait in DRAM to be sorted, programmed and learned together; "
+            "0: those of one block",
+        ),
+    ] = 0
+    compact_every: Annotated[
+        int,
+        Field(
+            ge=0, lt=1 << 62, description="learned: pages of the host's after which segments are compacted; 0: never"
+        ),
+    ] = 1_000_000
     crash_at: Annotated[
         int,
         Field(
@@ -122,7 +146,11 @@ class L2pConfig(Config):
         ),
     ] = 0
     power_loss_protection: Annotated[
-        bool, Field(description="whether changed pointers survive that; if not, their pages are what map pages say")
+        bool,
+        Field(
+            description="whether changed pointers, and the write buffer, survive that; if not, their pages are what "
+            "map pages say, and what was written before"
+        ),
     ] = False
     cell: Annotated[ByName[Cell], Field(description="bits a flash cell holds: times of the break-even figures")] = (
         Cell.TLC
@@ -155,7 +183,7 @@ class L2pConfig(Config):
 
     def map_pages(self, kind: Map, volume: int) -> int:
         """Logical pages that the map takes behind the data's."""
-        return -(-self.logical(volume) // self.targets(kind)) if kind != Map.FLAT else 0
+        return -(-self.logical(volume) // self.targets(kind)) if kind in IN_FLASH else 0
 
     @property
     def held(self) -> int:
@@ -169,13 +197,13 @@ class L2pConfig(Config):
 
     @property
     def densest(self) -> int:
-        """The fewest pointers in a map page of any map."""
-        return min(self.targets(kind) for kind in self.maps)
+        """The fewest pointers in a map page of any map; 0 if there are no map pages."""
+        return min((self.targets(kind) for kind in self.maps if kind in IN_FLASH), default=0)
 
     def blocks(self, volume: int) -> int:
         """Physical blocks of a volume's drive, the same for all maps; ValueError if they cannot work."""
         pages, logical = self.block_pages, self.logical(volume)
-        with_map = logical + -(-logical // self.densest)
+        with_map = logical + (-(-logical // self.densest) if self.densest else 0)
         try:
             blocks_for(logical, pages, self.spare, self.held + with_map // pages - logical // pages, self.open)
         except CapacityError as error:
@@ -196,11 +224,13 @@ class L2pConfig(Config):
 
     @property
     def entry_bytes(self) -> int:
-        """Of a cached or waiting pointer."""
+        """Of a cached or waiting pointer, or a page in the write buffer."""
         return 2 * self.pointer + self.entry_overhead
 
     def waiting(self, kind: Map) -> int:
-        """Changed pointers that may wait at most."""
+        """Changed pointers, or pages in the write buffer, that may wait at most."""
+        if kind == Map.LEARNED:
+            return self.learn_buffer or self.block_pages
         return (self.dirty_batch if kind == Map.TWO_LEVEL else 1) + SLACK * self.block_pages
 
     def entries(self, volume: int) -> int:
@@ -219,10 +249,12 @@ class L2pConfig(Config):
         return self.waiting(kind) * self.entry_bytes
 
     def sizes(self, kind: Map, volume: int) -> Sizes:
-        """What the map of a volume takes."""
+        """What the map of a volume takes; of a learned one, what it takes beside its segments."""
         logical = self.logical(volume)
         if kind == Map.FLAT:
             return flat_sizes(logical, self.pointer)
+        if kind == Map.LEARNED:
+            return Sizes(-(-logical // GROUP) * self.pointer, 0, self._buffer(kind), 0)
         if kind == Map.TWO_LEVEL:
             targets = self.targets(kind)
             return two_level_sizes(
@@ -244,7 +276,7 @@ class L2pConfig(Config):
     def grown(self, logical: int) -> int:
         """The pages themselves, or as many as it takes for the spare to work beside the map pages."""
         logical, pages = max(logical, 1), self.block_pages
-        usable = self.spare / (1 - self.spare) - 1 / self.densest
+        usable = self.spare / (1 - self.spare) - (1 / self.densest if self.densest else 0)
         if usable <= 0:
             raise ConfigError(
                 f"spare {self.spare} is less than what map pages of {self.densest} pointers take; raise spare or fanout"

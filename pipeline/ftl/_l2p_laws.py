@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.ftl._l2p_ask import pointer_of
 from pipeline.ftl._l2p_slots import NO_SLOT, slot_of
@@ -17,7 +18,7 @@ FOUND = np.dtype(
             "strays",  # pages of which the map does not say what the drive knows
             "durable",  # pages not waiting of which the map page does not say it
             "waiting",  # map pages whose waiting pointers were not all counted
-            "slots",  # slots in use
+            "slots",  # slots in use, or pages in the write buffer
             "listed",  # of them, those that are found by their page
         )
     ]
@@ -35,11 +36,31 @@ def check_maps(maps: Maps) -> None:
             "lookups that are not the drive's": (found[0].strays, 0),
             "map pages that are not the drive's": (found[0].durable, 0),
             "map pages whose changed pointers are miscounted": (found[0].waiting, 0),
-            "slots that are not found": (found[0].slots - found[0].listed, 0),
+            "slots, or pages in the write buffer, that are not found": (found[0].slots - found[0].listed, 0),
         }
         for law, (have, want) in all_of.items():
             if have != want:
                 raise BrokenLawError(f"{law}: {have} (volume {volume}, map {maps.kind.name.lower()})")
+
+
+def check_content(flat: Maps, maps: Maps) -> None:
+    """X9: what was all served, and met no loss of power, has the flat map's pages mapped; BrokenLawError."""
+    for volume in range(flat.fleet.start.size - 1):
+        books = maps.books[2 * volume]
+        if not books.prepared or books.stopped or flat.books[2 * volume].stopped or 0 < maps.crash_at <= books.given:
+            continue
+        have, want = mapped_pages(maps, volume), mapped_pages(flat, volume)
+        if off := int(np.count_nonzero(have != want)):
+            raise BrokenLawError(f"X9: {off} pages are mapped in one of flat and {maps.kind.name.lower()} alone")
+
+
+def mapped_pages(maps: Maps, volume: int) -> NDArray[np.bool_]:
+    """Of each logical page of data whether it stands in flash or waits in the write buffer."""
+    start, entry = maps.fleet.start[volume], maps.place.entry[volume]
+    waiting = maps.books[2 * volume].waiting if maps.kind == Map.LEARNED else 0
+    out: NDArray[np.bool_] = maps.fleet.where[start.page : start.page + start.bound] != 0
+    out[maps.entry_page[entry : entry + waiting]] = True
+    return out
 
 
 @lean_kernel
@@ -51,12 +72,18 @@ def recount_map(maps: Maps, volume: int, found: Any) -> None:
         want = drive.where[page]
         if pointer_of(mapped, page) != want:
             out.strays += 1
+        if mapped.kind == Map.LEARNED:
+            entry = np.int64(mapped.at[page]) - 1
+            out.listed += 0 <= entry < mapped.books[0].waiting and mapped.entry_page[entry] == page
+            continue
         if not stale(mapped, page):
             out.durable += mapped.second[page] != want
         elif mapped.fresh[page] != want:
             out.strays += 1
         if slot_of(mapped, page) != NO_SLOT:
             out.listed += 1
+    if mapped.kind == Map.LEARNED:
+        out.slots += mapped.books[0].waiting
     for slot in range(mapped.slot_page.size):
         out.slots += mapped.slot_page[slot] != 0
     for structure in range(mapped.waiting.size):

@@ -5,8 +5,9 @@ from typing import Annotated, NamedTuple
 import numpy as np
 
 from pipeline.ftl._l2p_ask import crash, find, trim, write
+from pipeline.ftl._l2p_learn import count_segments, program_buffer, waits
 from pipeline.ftl._l2p_state import Map, Mapped, Maps, map_of, prepare_map
-from pipeline.ftl.drive import begin
+from pipeline.ftl.drive import begin, open_books
 from pipeline.ftl.numbering import ABSENT, numbered
 from pipeline.ftl.replay import Request, Rules, look_ahead
 from pipeline.ftl.victim import Whole, draw, prepare_blocks
@@ -20,7 +21,7 @@ class FtlL2pWindows(NamedTuple):
 
     time: Annotated[U64, "when the window begins, nanoseconds since the trace's first request"]
     volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
-    map: Annotated[U8, "0 flat, 1 two-level, 2 DFTL"]
+    map: Annotated[U8, "0 flat, 1 two-level, 2 DFTL, 3 learned"]
     requests: Annotated[U64, "requests served, of all kinds"]
     host_programs: Annotated[U64, "pages programmed for the host"]
     map_programs: Annotated[U64, "map pages rewritten"]
@@ -33,8 +34,11 @@ class FtlL2pWindows(NamedTuple):
     ]
     pages_read: Annotated[U64, "pages read by the host, unmapped ones included"]
     lookups: Annotated[U64, "pages looked up to be read"]
-    map_reads: Annotated[U64, "of lookups, those that had to read a map page"]
-    hit_ratio: Annotated[F64, "share of lookups that read no map page; NULL where there were none", Unknown(-1)]
+    map_reads: Annotated[
+        U64, "of lookups, those that had to read a map page; learned: those that were not told exactly"
+    ]
+    hit_ratio: Annotated[F64, "share of lookups that are not map_reads; NULL where there were none", Unknown(-1)]
+    dram_bytes: Annotated[U64, "DRAM of the map when the window ended; only the learned map's changes"]
 
 
 @lean_kernel
@@ -57,6 +61,9 @@ def end_window(mapped: Mapped, volume: Whole, window: int, out: FtlL2pWindows, r
     out.lookups[row] = lookups
     out.map_reads[row] = reads
     out.hit_ratio[row] = 1.0 - reads / lookups if lookups else -1.0
+    if mapped.kind == Map.LEARNED:
+        count_segments(mapped)
+    out.dram_bytes[row] = mapped.dram + books.segments
     now.window, now.window_end = -1, 0
 
 
@@ -89,15 +96,14 @@ def prepare(mapped: Mapped, seed: int, rules: Rules) -> None:
             page = draw(drive.blocks.head[0], drive.bound)
         if not write(mapped, page):
             break
-    now = drive.tally[0]
-    programs, erases, known, closed = now.host + now.gc + now.map, now.erases, now.mapped, now.closed
-    drive.tally[0] = drive.tally[1]  # zeros
-    begin(drive)
-    now.prefill, now.prefill_erases, now.mapped, now.closed = programs, erases, known, closed
-    for block in range(drive.blocks.total):
-        drive.blocks.erases[block] = 0
+    if mapped.kind == Map.LEARNED:
+        program_buffer(mapped)
+        count_segments(mapped)
+        books.segments_peak = books.segments
+    open_books(drive)
     books.lookups = books.absent = books.cached_hits = books.buffer_hits = books.map_reads = books.data_reads = 0
     books.updates = books.update_hits = books.update_reads = books.rewrite_reads = books.gc_map = 0
+    books.spared = 0
 
 
 @inline_lean_kernel
@@ -121,7 +127,7 @@ def ask(mapped: Mapped, trace: Request, i: int, rules: Rules) -> int:
         page = numbered(drive, trace_page, programs)
         if page < ABSENT or page >= drive.bound:
             return -1
-        mapped_before = page >= 0 and drive.where[page] != 0
+        mapped_before = page >= 0 and (drive.where[page] != 0 or waits(mapped, page))
         partial = (trace_page == first and start & within != 0) or (trace_page == last and end & within != 0)
         if op == Op.READ:
             now.pages_read += 1

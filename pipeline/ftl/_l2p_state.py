@@ -4,7 +4,8 @@ Map pages are logical pages of the map's own drive, behind those of the data: ``
 map page t that stands in DRAM, whether it is called a first structure or an entry of a global translation directory.
 
 What one map keeps, in bytes, beside its drive: 8 1/8 a logical page, of DFTL 12 1/8; 12 a map page; 8 a slot of the
-first structures; 17 an entry of the cached mapping table; 8 for each pointer of a map page; 500 for the rest.
+first structures; 17 an entry of the cached mapping table; 8 for each pointer of a map page; 500 for the rest. A learned
+map keeps 24 a logical page (`pipeline.ftl._learned`), 17 a page of its write buffer and 500.
 """
 
 from enum import IntEnum
@@ -13,6 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.ftl._learned import new_learned
+from pipeline.ftl._learned_fit import GROUP
+from pipeline.ftl._learned_levels import LEVELS, ROOM, Learned
 from pipeline.ftl.drive import Drive
 from pipeline.ftl.fleet import Fleet, drive_of, zeros
 from pipeline.ftl.victim import Whole
@@ -28,6 +32,10 @@ class Map(IntEnum):
     FLAT = 0
     TWO_LEVEL = 1
     DFTL = 2
+    LEARNED = 3
+
+
+IN_FLASH = (Map.TWO_LEVEL, Map.DFTL)  # those that keep map pages
 
 
 class SlotPolicy(IntEnum):
@@ -54,17 +62,17 @@ BOOKS = np.dtype(
             "stopped",  # 1 once the drive could go no further
             "prepared",  # 1 once it may be asked
             "lookups",  # pages that the host read, and those that a part of a page was written to
-            "absent",  # of them, those answered by the lack of a map page, or of a page in the compact layout
-            "cached_hits",  # by a slot or an entry of the cached mapping table
-            "buffer_hits",  # by a pointer that waits for its map page to be rewritten
-            "map_reads",  # lookups that had to read a map page
+            "absent",  # of them, those answered by the lack of a map page, a segment, or a page in the compact layout
+            "cached_hits",  # by a slot, an entry of the cached mapping table, or a segment exactly
+            "buffer_hits",  # by a pointer that waits for its map page to be rewritten, or a page in the write buffer
+            "map_reads",  # lookups that had to read a map page, or another page than the one that a segment told
             "data_reads",  # lookups that found a cell
             "updates",  # pointers that the host changed
             "update_hits",  # of them, those whose pointer stood in DRAM
-            "update_reads",  # updates that had to read a map page, to bring the pointer into the cache
+            "update_reads",  # updates that had to read flash: to bring the pointer into the cache; for a former cell
             "rewrite_reads",  # map pages read to be rewritten
             "gc_map",  # map pages copied by garbage collection
-            "waiting",  # changed pointers that wait for a rewrite
+            "waiting",  # changed pointers that wait for a rewrite, or pages in the write buffer
             "peak",  # the most that ever did
             "most",  # no ring above this one holds a map page
             "held",  # entries of the cached mapping table in use
@@ -75,6 +83,10 @@ BOOKS = np.dtype(
             "reverted",  # by a crash: pages that went back to what their map page says
             "gone",  # pages that their map page had never heard of
             "lost",  # pages whose map page points to a cell that was erased since
+            "spared",  # pages written that were written again or discarded before they left the write buffer
+            "uncompacted",  # pages programmed for the host since a learned map was compacted
+            "segments",  # bytes of a learned map's segments when they were last counted
+            "segments_peak",  # the most that ever were
         )
     ]
 )
@@ -91,8 +103,10 @@ PLACE = np.dtype(
             "slot",
             "entry",
             "order",
-            "entries",  # of the cached mapping table
+            "group",  # in the learned map
+            "entries",  # of the cached mapping table, or of the write buffer
             "safe",  # of them, those of the protected segment
+            "dram",  # bytes, beside those of segments
         )
     ]
 )
@@ -109,6 +123,7 @@ class Maps(NamedTuple):
     batch: int
     limit: int
     words: int
+    compact_every: int
     crash_at: int
     protected: bool
     fleet: Fleet
@@ -125,6 +140,7 @@ class Maps(NamedTuple):
     entry_pointer: NDArray[np.uint32]
     entry_safe: NDArray[np.uint8]
     order: NDArray[np.int32]
+    learned: Learned
     books: Any  # [2 volume: now, 2 volume + 1: when the window began] BOOKS
 
 
@@ -141,6 +157,8 @@ class Mapped(NamedTuple):
     words: int  # of ``dirty`` for a map page
     entries: int
     safe: int
+    dram: int  # bytes, beside those of segments
+    compact_every: int  # pages programmed for the host; 0: never
     crash_at: int  # request, counted from 1; 0: never
     protected: bool  # changed pointers against loss of power
     drive: Drive
@@ -151,11 +169,12 @@ class Mapped(NamedTuple):
     links: NDArray[np.int32]  # [map page, or map pages + ring; next or previous]
     slot_page: NDArray[np.uint32]  # [map page * slots + slot] which of the map page's pointers, + 1
     slot_pointer: NDArray[np.uint32]
-    at: NDArray[np.uint32]  # [logical page] its entry of the cached mapping table, + 1
+    at: NDArray[np.uint32]  # [logical page] its entry of the cached mapping table, or of the write buffer, + 1
     entry_page: NDArray[np.uint32]  # [entry]
     entry_pointer: NDArray[np.uint32]  # [entry]
     entry_safe: NDArray[np.uint8]  # [entry] whether in the protected segment
     order: NDArray[np.int32]  # [entry, or probation, or the protected segment; next or previous] latest first
+    learned: Learned
     books: Any  # two BOOKS
 
 
@@ -169,29 +188,33 @@ def new_maps(
     flush: Flush,
     batch: int,
     limit: int,
+    gamma: int,
+    compact_every: int,
     crash_at: int,
     protected: bool,
     entries: list[int],
     safe: list[int],
+    dram: list[int],
 ) -> Maps:
     """Maps for drives, all of them empty; of a flat map there is nothing but the drives."""
     volumes = fleet.start.size - 1
-    in_flash = kind != Map.FLAT
+    in_flash, learned = kind in IN_FLASH, kind == Map.LEARNED
     pages = fleet.start.bound[:-1] * in_flash
     structures = (fleet.start.logical - fleet.start.bound)[:-1] * in_flash
     words = (fanout + 63) // 64
     place: Any = np.zeros(volumes + 1, PLACE).view(np.recarray)
-    place.entries[:-1], place.safe[:-1] = entries, safe
+    place.entries[:-1], place.safe[:-1], place.dram[:-1] = entries, safe, dram
     cached = place.entries[:-1]
     sizes: dict[str, Any] = {
         "page": pages,
-        "index": pages * (kind == Map.DFTL),
+        "index": fleet.start.bound[:-1] * (learned or kind == Map.DFTL),
         "structure": structures,
         "word": structures * words,
         "link": structures + (fanout + 1) * in_flash,
         "slot": structures * slots * (kind == Map.TWO_LEVEL),
-        "entry": cached,
-        "order": cached + 2 * (kind == Map.DFTL),
+        "entry": np.maximum(cached, fleet.pages) if learned else cached,  # it holds what is learned at once
+        "order": (cached + 2) * (kind == Map.DFTL),
+        "group": -(-fleet.start.bound[:-1] // GROUP) * learned,
     }
     for name, each in sizes.items():
         place[name][1:] = np.cumsum(each)
@@ -205,6 +228,7 @@ def new_maps(
         batch=batch,
         limit=limit,
         words=words,
+        compact_every=compact_every,
         crash_at=crash_at,
         protected=protected,
         fleet=fleet,
@@ -221,6 +245,13 @@ def new_maps(
         entry_pointer=zeros(total["entry"], np.uint32),
         entry_safe=zeros(total["entry"], np.uint8),
         order=zeros(2 * max(total["order"], 1), np.int32).reshape(-1, 2),
+        learned=new_learned(
+            total["group"] * GROUP,
+            gamma=gamma,
+            pages=fleet.pages,
+            shift=fleet.shift,
+            most=int(max(fleet.pages, *entries)) if learned else 1,
+        ),
         books=zeros(2 * volumes, BOOKS).view(np.recarray),
     )
 
@@ -246,6 +277,8 @@ def map_with(maps: Maps, volume: Whole, drive: Drive) -> Mapped:
         maps.words,
         at.entries,
         at.safe,
+        at.dram,
+        maps.compact_every,
         maps.crash_at,
         maps.protected,
         drive,
@@ -261,6 +294,16 @@ def map_with(maps: Maps, volume: Whole, drive: Drive) -> Mapped:
         maps.entry_pointer[at.entry : end.entry],
         maps.entry_safe[at.entry : end.entry],
         maps.order[at.order : end.order],
+        Learned(
+            maps.learned.gamma,
+            maps.learned.pages,
+            maps.learned.shift,
+            maps.learned.segments[at.group * ROOM : end.group * ROOM],
+            maps.learned.ends[at.group * LEVELS : end.group * LEVELS],
+            maps.learned.levels[at.group : end.group],
+            maps.learned.owner[at.group * GROUP : end.group * GROUP],
+            maps.learned.work,
+        ),
         maps.books[2 * volume : 2 * volume + 2],
     )
 

@@ -64,7 +64,13 @@ class Figures(NamedTuple):
     @property
     def bytes(self) -> int:
         """DRAM: of segments, and of the lists of pages that approximate ones cover."""
-        return SEGMENT_BYTES * (self.accurate + self.approximate) + self.covered + self.approximate
+        return int(bytes_of.py_func(self))  # type: ignore[attr-defined]
+
+
+@inline_lean_kernel
+def bytes_of(told: Figures) -> Any:
+    """`Figures.bytes`, within kernels."""
+    return SEGMENT_BYTES * (told.accurate + told.approximate) + told.covered + told.approximate
 
 
 def new_learned(logical: int, *, gamma: int, pages: int, shift: int, most: int = 1 << 12) -> Learned:
@@ -124,7 +130,7 @@ def predict(m: Learned, page: Whole) -> Any:
 
 
 @lean_kernel
-def _sort(w: Work, count: int) -> None:
+def sort_keys(w: Work, count: int) -> None:
     """Put the first keys in order: runs of 1, 2, 4... merged."""
     width = 1
     while width < count:
@@ -154,7 +160,7 @@ def learn(m: Learned, pages: Any, cells: Any, count: int) -> None:
             w.keys[i] = np.int64(pages[begin + i]) << 24 | i
             rising &= i == 0 or w.keys[i - 1] < w.keys[i]
         if not rising:
-            _sort(w, size)
+            sort_keys(w, size)
         group, found = np.int64(-1), 0
         for i in range(size):
             page = w.keys[i] >> 24

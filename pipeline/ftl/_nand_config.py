@@ -25,6 +25,13 @@ class Acknowledge(IntEnum):
     PROGRAM = 1
 
 
+class Scheduling(IntEnum):
+    """What a die does first."""
+
+    IN_ORDER = 0
+    READS_FIRST = 1
+
+
 class Times(NamedTuple):
     """Nanoseconds that an operation keeps a die busy."""
 
@@ -82,6 +89,13 @@ class Timing(Flash):
         ByName[Acknowledge],
         Field(description="timing: a write completes when its last page has a place in the buffer, or is programmed"),
     ] = Acknowledge.BUFFER
+    scheduling: Annotated[
+        ByName[Scheduling],
+        Field(
+            description="timing: a read waits for all that its die was given before (in-order), or for what the die "
+            "does at that time (reads-first: reads of the host and of maps pass programs, copies and erases that wait)"
+        ),
+    ] = Scheduling.READS_FIRST
 
     @property
     def times(self) -> Times:
@@ -95,7 +109,7 @@ class Timing(Flash):
         """ValueError where the keys do not go together."""
         if self.timing == Loop.OFF:
             keys = ("channels", "dies", "planes", "read_time", "program_time", "erase_time", "bus", "overhead")
-            without_effect(self, (*keys, "write_buffer", "acknowledge"), "while timing is off")
+            without_effect(self, (*keys, "write_buffer", "acknowledge", "scheduling"), "while timing is off")
         if self.timing != Loop.CLOSED:
             without_effect(self, ("queue_depth",), "unless timing is closed")
         width = self.channels * self.dies * self.planes

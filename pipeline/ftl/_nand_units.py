@@ -1,4 +1,4 @@
-"""Dies, channels and the write buffer of `pipeline.ftl.nand`: until when they are busy, and who comes next."""
+"""State of `pipeline.ftl.nand`: dies, channels and the write buffer; until when they are busy, their idle stretches."""
 
 from typing import Any, NamedTuple
 
@@ -19,18 +19,34 @@ UNIT = np.dtype(
     [
         (name, "i8")
         for name in (
-            "free",  # when the last of what it was given ends
+            "free",  # when the last of what it was given ends; reads first: of what is settled
             "gaps",  # idle stretches remembered
             "head",  # where the first of them stands
             "row",  # cells of one row have one number: the row programmed last
-            "began",  # when that program begins
+            "began",  # in order: when that program begins
             "read_row",  # the same for reads
             "read_began",
-            "collects",  # until when it works for garbage collection
+            "collects",  # until when it works for garbage collection; reads first: what of that has begun
+            # of dies where reads go first; operations are programs and erases, counted from 0
+            "begun",  # operations that have begun
+            "given",  # operations that it was given
+            "worked",  # time of those begun
+            "work",  # time of those given
+            "until",  # when the last ends if the die did nothing else
+            "copies",  # reads for copies that wait
+            "copied_row",  # the row that the last of them reads
+            "passed",  # reads of the host in a row that went before what waited
+            "written",  # the last operation that programs for the host, -1 before it
+            "collected",  # the last one for garbage collection
         )
     ]
 )
-PLACE = np.dtype([("cell", "i8"), ("done", "i8"), ("blocked", "i4"), ("next", "i4")])  # of the write buffer
+# An operation that a die was given: when its data is there, the time of all operations up to it, when it ends if the
+# die does nothing else (once it has begun: when it ends), and whether garbage collection asked for it.
+OP = np.dtype([("ready", "i8"), ("work", "i8"), ("until", "i8"), ("collects", "i8")])
+PLACE = np.dtype(
+    [("cell", "i8"), ("done", "i8"), ("op", "i8"), ("blocked", "i4"), ("next", "i4")]
+)  # of the write buffer; done: as told when it was taken, op: its die's operation
 MOMENT = np.dtype(
     [
         (name, "i8")
@@ -69,9 +85,12 @@ class Nand(NamedTuple):
     overhead: int
     on_program: bool  # writes complete when programmed
     closed: bool
+    reads_first: bool
+    depth: int  # of a die's ring of operations, a power of two
     lanes: Any  # [page in block] LANE
     units: Any  # [die, then channel] UNIT
     gaps: NDArray[np.int64]  # [unit * GAPS + gap, (begin, end)], in a ring in order of time
+    ops: Any  # [die * depth + number of the operation % depth] OP, where reads go first
     places: Any  # [place] PLACE: the write buffer
     heads: NDArray[np.int32]  # [hash of a cell] last place taken by such a cell + 1, 0 where none; a power of two
     waiting: NDArray[np.int64]  # heap of the times when requests under way complete; closed loop: as deep as the queue
@@ -126,14 +145,10 @@ def slip_in(units: Any, gaps: NDArray[np.int64], unit: Whole, now: Whole, ready:
 
 
 @inline_lean_kernel
-def append(nand: Nand, unit: Whole, ready: Whole, length: Whole, least: Whole) -> Any:
-    """The time from ``ready`` on that a unit gives after all it was given before.
-
-    Where it idles for ``least`` before that, it remembers.
-    """
+def remember(nand: Nand, unit: Whole, begin: Whole, least: Whole) -> None:
+    """A unit idles until ``begin``: it remembers that if it is for ``least`` or longer."""
     line, now = nand.units[unit], nand.moment[0].start
     idle = max(line.free, now)
-    begin = max(ready, line.free)
     if begin - idle >= least:
         if line.gaps == GAPS and nand.gaps[unit * GAPS + line.head, 1] < now:
             line.head = (line.head + 1) & LAST
@@ -142,6 +157,17 @@ def append(nand: Nand, unit: Whole, ready: Whole, length: Whole, least: Whole) -
             new = unit * GAPS + ((line.head + line.gaps) & LAST)
             nand.gaps[new, 0], nand.gaps[new, 1] = idle, begin
             line.gaps += 1
+
+
+@inline_lean_kernel
+def append(nand: Nand, unit: Whole, ready: Whole, length: Whole, least: Whole) -> Any:
+    """The time from ``ready`` on that a unit gives after all it was given before.
+
+    Where it idles for ``least`` before that, it remembers.
+    """
+    line = nand.units[unit]
+    begin = max(ready, line.free)
+    remember(nand, unit, begin, least)
     line.free = begin + length
     return begin
 
@@ -155,77 +181,3 @@ def take(nand: Nand, unit: Whole, ready: Whole, length: Whole) -> Any:
     if begin < 0:
         begin = append(nand, unit, ready, length, length)
     return begin
-
-
-@inline_lean_kernel
-def buffered(nand: Nand, cell: Whole) -> Any:
-    """When the program of a cell completes that is in the write buffer, 0 if it is not."""
-    place = nand.heads[cell & (nand.heads.size - 1)] - 1
-    while place >= 0 and nand.places[place].cell != cell:
-        place = nand.places[place].next - 1
-    return nand.places[place].done if place >= 0 else 0
-
-
-@lean_kernel
-def give_up(nand: Nand, place: Whole) -> None:
-    """Take a place's cell out of the chain of its hash."""
-    entry = nand.places[place]
-    chain = entry.cell & (nand.heads.size - 1)
-    at = nand.heads[chain] - 1
-    if at == place:
-        nand.heads[chain] = entry.next
-        return
-    while nand.places[at].next - 1 != place:
-        at = nand.places[at].next - 1
-    nand.places[at].next = entry.next
-
-
-@inline_lean_kernel
-def keep(nand: Nand, place: Whole, cell: Whole, done: Whole, blocked: Whole) -> None:
-    """Put a cell that is being programmed in a place of the write buffer."""
-    entry = nand.places[place]
-    if entry.done > 0:
-        give_up(nand, place)
-    chain = cell & (nand.heads.size - 1)
-    entry.cell, entry.done, entry.blocked, entry.next = cell, done, blocked, nand.heads[chain]
-    nand.heads[chain] = place + 1
-
-
-@inline_lean_kernel
-def note_wait(nand: Nand, die: Any, ready: Whole, begin: Whole) -> None:
-    """Whether the request has to wait for a die that collects."""
-    if begin > ready and die.collects > ready:
-        nand.moment[0].blocked = 1
-
-
-@inline_lean_kernel
-def sense(nand: Nand, cell: Whole, ready: Whole) -> Any:
-    """Read a page into the controller; when it is there."""
-    if nand.moment[0].written <= ready or buffered(nand, cell) <= ready:
-        page = cell & nand.mask
-        lane = nand.lanes[page]
-        die, row = nand.units[lane.die], cell - page + lane.row
-        if die.read_row == row and die.read_began >= ready:
-            begin = die.read_began
-        else:
-            begin = take(nand, lane.die, ready, nand.read)
-            die.read_row, die.read_began = row, begin
-            nand.moment[0].work += nand.read
-        note_wait(nand, die, ready, begin)
-        ready = take(nand, lane.channel, begin + nand.read, nand.transfer) + nand.transfer
-    return ready
-
-
-@inline_lean_kernel
-def put(nand: Nand, cell: Whole, ready: Whole) -> Any:
-    """Program a page whose data the controller has at ``ready``; when that is complete."""
-    page = cell & nand.mask
-    lane = nand.lanes[page]
-    die, row = nand.units[lane.die], cell - page + lane.row
-    ready = take(nand, lane.channel, ready, nand.transfer) + nand.transfer
-    if die.row != row or die.began < ready:
-        die.began = append(nand, lane.die, ready, nand.program, nand.read)
-        die.row = row
-        nand.moment[0].work += nand.program
-    note_wait(nand, die, ready, die.began)
-    return die.began + nand.program

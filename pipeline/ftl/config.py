@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field
 
 from pipeline.ftl.drive import CapacityError, Frontiers, blocks_for, held_back
-from pipeline.ftl.placement import HOST_PLACEMENTS, MOST_CLASSES, Placement
+from pipeline.ftl.placement import HOST_PLACEMENTS, MOST_CLASSES, MOST_COUNTED, Placement
 from pipeline.ftl.victim import Victim
 from traces.config import ByName, Bytes, Nanoseconds
 from traces.errors import ConfigError
@@ -115,6 +115,8 @@ class Config:
             raise ValueError(f"page must be a power of two, got {self.page}")
         if self.footprint and self.layout == Layout.DIRECT:
             raise ValueError("footprint is for the compact layout; in the direct one capacity says all")
+        if self.placement == Placement.FREQUENCY and self.streams > MOST_COUNTED:
+            raise ValueError(f"streams: writes are counted too coarsely to tell more than {MOST_COUNTED} classes apart")
         if self.placement not in HOST_PLACEMENTS:
             raise ValueError(f"placement: {self.placement.name.lower()} is for maps that are kept in flash")
         if self.capacity and self.footprint and len(self.capacity) != len(self.footprint):

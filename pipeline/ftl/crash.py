@@ -105,4 +105,5 @@ STAGE = Stage(
     ),
     fit=fit,
     run=run,
+    alone=True,
 )

@@ -101,7 +101,7 @@ TALLY = np.dtype(
             "round_pages",  # host pages in a round; 0 as long as the drive is not prepared
             "round_end",  # host when the present round is over
             "rounds",  # full rounds
-            "round_gc",  # gc when the present round began
+            "round_copied",  # gc and levelled when the present round began
             "window",  # number of the open window, -1 before the first
             "window_end",  # ns
         )
@@ -267,7 +267,7 @@ def empty_block(drive: Drive, block: Whole) -> Any:
     else:
         copied = copy_out(drive, block, True)
     drive.tally[0].moved = copied
-    erase_block(drive.blocks, drive.wear, block, drive.tally[0].mapped)
+    erase_block(drive.blocks, drive.wear, block, drive.tally[0].mapped + 1)  # the page that all this is done for
     erase_in_time(drive.nand)
     drive.tally[0].erases += 1
     return copied
@@ -279,6 +279,8 @@ def empty_apart(drive: Drive, block: Whole) -> Any:
     withdraw(drive.blocks, block)
     copied = empty_block(drive, block)
     drive.tally[0].levelled += copied
+    while drive.blocks.head[0].erased < drive.reserve:  # pages of several classes may have opened more blocks than one
+        collect(drive)
     return copied
 
 
@@ -317,9 +319,9 @@ def end_round(drive: Drive) -> None:
         now.round_end += now.round_pages
         now.round_pages *= 2
         return  # an even number of old rounds was full: the present one is the first half of a new one
-    drive.rounds[now.rounds] = now.gc - now.round_gc
+    drive.rounds[now.rounds] = now.gc + now.levelled - now.round_copied
     now.rounds += 1
-    now.round_gc = now.gc
+    now.round_copied = now.gc + now.levelled
     now.round_end += now.round_pages
 
 
@@ -400,8 +402,14 @@ def prepare(drive: Drive, seed: int, prefilled: bool, fills: int) -> None:
 def prefill(drive: Drive, fills: int) -> None:
     """`fill` the drive and open the books anew."""
     fill(drive, fills * drive.logical)
+    open_books(drive)
+
+
+@lean_kernel
+def open_books(drive: Drive) -> None:
+    """Set apart what was programmed so far, and let wear start from nothing."""
     now = drive.tally[0]
-    programs, erases, mapped, closed = now.host + now.gc, now.erases, now.mapped, now.closed
+    programs, erases, mapped, closed = now.host + now.gc + now.map, now.erases, now.mapped, now.closed
     drive.tally[0] = drive.tally[1]  # zeros
     begin(drive)
     now.prefill, now.prefill_erases, now.mapped, now.closed = programs, erases, mapped, closed

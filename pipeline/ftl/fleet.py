@@ -257,5 +257,5 @@ def drive_of(fleet: Fleet, volume: int) -> Drive:
 def state_bytes(fleet: Fleet, volume: int) -> int:
     """Bytes of all that is kept of one drive; those that nothing touches are never committed."""
     drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
-    arrays = [*drive, *drive.blocks]
+    arrays = [*drive, *drive.blocks, *(drive.nand or ()), *(drive.wear or ())]
     return START.itemsize + sum(each.nbytes for each in arrays if isinstance(each, np.ndarray))

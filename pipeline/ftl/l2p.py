@@ -1,4 +1,4 @@
-"""Logical-to-physical maps against each other on one trace: in DRAM, on two levels, or in flash with a cache (DFTL).
+"""Logical-to-physical maps against each other on one trace: flat in DRAM, on two levels, DFTL, learned.
 
 A pointer of four bytes for each page of 4 KiB is a thousandth of the capacity in DRAM. What is tried to save it:
 
@@ -11,10 +11,17 @@ A pointer of four bytes for each page of 4 KiB is a thousandth of the capacity i
   pages. A miss reads a map page; a changed pointer that has to go takes all changed ones of its map page along. What
   garbage collection moves is changed in the cache where it stands there, else in the map pages, those of one victim
   at once.
+- **learned** (LeaFTL: Sun, Li, Liu, Huang, Xu, ASPLOS 2023): lines in place of pointers, in DRAM as a whole, so that
+  there are no map pages; how much DRAM depends on what is written (`pipeline.ftl._learned`). It needs a write buffer
+  that sorts (`pipeline.ftl._l2p_learn`). Pages that are not told exactly cost a read more each.
 
 Each map has a drive of its own with the same blocks under the same requests. Map pages stand in flash like data, with
 frontiers of their own, and garbage collection moves them: they take from the spare, and their programs are part of
 write amplification. Reads of data cost a lookup, and so do writes of a part of a page, which read the rest.
+
+The learned map's write buffer also spares the flash work that the others do: pages written or read again while they
+wait. How much is told beside (``spared_programs``, ``buffer_hits``, ``spared_ns``), and ``slowdown`` takes it for done,
+since every drive could have such a buffer. What its pages take in DRAM is not counted, which of them it holds is.
 
 Numbering pages in the order of their first write (``layout = "compact"``) gives map pages the pages that were written
 together; where what matters is which pages of the address space share a map page, take ``layout = "direct"``.
@@ -30,9 +37,9 @@ import numpy as np
 import polars as pl
 
 from pipeline.ftl._l2p_config import CLASSES, L2pConfig
-from pipeline.ftl._l2p_laws import check_maps
+from pipeline.ftl._l2p_laws import check_content, check_maps
 from pipeline.ftl._l2p_replay import FtlL2pWindows, end_windows, serve
-from pipeline.ftl._l2p_state import Map, Maps, new_maps
+from pipeline.ftl._l2p_state import IN_FLASH, Map, Maps, new_maps
 from pipeline.ftl._l2p_summary import FtlL2pSummary, summary
 from pipeline.ftl.config import Layout, Prefill, Zeroes
 from pipeline.ftl.fit import fit as fit_drive
@@ -57,7 +64,7 @@ def fit(config: L2pConfig, info: TraceInfo, rows: Callable[[], Iterable[pl.DataF
 
 def fleet_of(config: L2pConfig, kind: Map) -> Fleet:
     """The drives of all volumes for one map."""
-    volumes, flat = range(len(config.capacity)), kind == Map.FLAT
+    volumes, in_flash = range(len(config.capacity)), kind in IN_FLASH
     fleet = new_fleet(
         [config.logical(volume) + config.map_pages(kind, volume) for volume in volumes],
         [config.blocks(volume) for volume in volumes],
@@ -70,9 +77,9 @@ def fleet_of(config: L2pConfig, kind: Map) -> Fleet:
         choices=config.choices,
         window=config.window_blocks,
         seed=config.seed,
-        placement=Placement.NONE if flat else Placement.BOUND,
-        classes=1 if flat else CLASSES,
-        tell_moved=not flat,
+        placement=Placement.BOUND if in_flash else Placement.NONE,
+        classes=CLASSES if in_flash else 1,
+        tell_moved=kind != Map.FLAT,
     )
     fleet.start.bound[:-1] = [config.logical(volume) for volume in volumes]
     return fleet
@@ -81,21 +88,35 @@ def fleet_of(config: L2pConfig, kind: Map) -> Fleet:
 def maps_of(config: L2pConfig, kind: Map) -> Maps:
     """The maps of all volumes, of one kind."""
     volumes = range(len(config.capacity))
-    entries = [config.entries(volume) if kind == Map.DFTL else 0 for volume in volumes]
+    entries = [0 for _ in volumes]
+    if kind == Map.DFTL:
+        entries = [config.entries(volume) for volume in volumes]
+    elif kind == Map.LEARNED:
+        entries = [config.waiting(kind) for _ in volumes]
     return new_maps(
         fleet_of(config, kind),
         kind=kind,
-        fanout=config.targets(kind) if kind != Map.FLAT else 0,
-        slots=config.slots,
+        fanout=config.targets(kind) if kind in IN_FLASH else 0,
+        slots=config.slots if kind == Map.TWO_LEVEL else 0,
         policy=config.slot_policy,
         flush=config.flush,
         batch=config.dirty_batch if kind == Map.TWO_LEVEL else 1,
         limit=config.waiting(kind),
+        gamma=config.gamma,
+        compact_every=config.compact_every,
         crash_at=config.crash_at,
         protected=config.power_loss_protection,
         entries=entries,
         safe=[int(config.protected_share * each) for each in entries],
+        dram=[config.sizes(kind, volume).dram for volume in volumes],
     )
+
+
+def memory(config: L2pConfig) -> int:
+    """Bytes of all arrays of all maps and their drives; what nothing touches takes none."""
+    every = (maps_of(config, kind) for kind in sorted({Map.FLAT, *config.maps}))
+    parts = (part for maps in every for part in (*maps.fleet, *maps, *maps.learned, *maps.learned.work))
+    return sum(each.nbytes for each in parts if isinstance(each, np.ndarray))
 
 
 def run(trace: Iterable[pl.DataFrame], config: L2pConfig) -> Iterator[Rows]:
@@ -129,6 +150,7 @@ def run(trace: Iterable[pl.DataFrame], config: L2pConfig) -> Iterator[Rows]:
     for maps in every:
         check_laws(maps.fleet)
         check_maps(maps)
+        check_content(every[0], maps)
         if (asked := int(maps.books[::2].given.sum())) != given:
             raise BrokenLawError(f"requests asked of a map {asked} != requests given {given}")
     yield summary(every, config)
@@ -167,7 +189,7 @@ def _told(*ended: FtlL2pWindows) -> Iterator[FtlL2pWindows]:
 
 STAGE = Stage(
     name="ftl.l2p",
-    doc="Logical-to-physical maps, flat, two-level and DFTL: what each saves in DRAM and costs in flash.",
+    doc="Logical-to-physical maps, flat, two-level, DFTL and learned: what each saves in DRAM and costs in flash.",
     config=L2pConfig,
     reads=Block,
     takes=Request,
@@ -175,4 +197,5 @@ STAGE = Stage(
     headline=("map", "dram_bytes", "hit_ratio", "map_programs_per_write", "wa", "wa_over_flat", "slowdown", "pays"),
     fit=fit,
     run=run,
+    memory=memory,
 )

@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.ftl.drive import ONE, Drive
 from pipeline.ftl.fleet import Fleet, drive_of
 from pipeline.ftl.victim import Phase
+from pipeline.ftl.wear import exported
 from traces.kernel import lean_kernel
 
 
@@ -63,8 +64,17 @@ def check_laws(fleet: Fleet) -> None:
             "erases counted = erases of all blocks": (now.prefill_erases + now.erases, erases),
             "erased blocks counted = erased blocks": (fleet.head.erased, found.erased),
             "X7: blocks not in use = factory bad + retired": (bad, found.retired),
+            "X7: mapped pages beyond those exported": (np.maximum(now.mapped - _exported(fleet), 0), 0 * now.mapped),
         }
     )
+
+
+def _exported(fleet: Fleet) -> Any:
+    """Logical pages that each drive can hold."""
+    if fleet.wear is None:
+        return fleet.start.logical[:-1]
+    drives = (drive_of.py_func(fleet, volume) for volume in range(fleet.head.size))  # type: ignore[attr-defined]
+    return np.array([exported.py_func(drive.blocks, drive.wear) for drive in drives])  # type: ignore[attr-defined]
 
 
 def _hold(laws: dict[str, tuple[Any, Any]]) -> None:

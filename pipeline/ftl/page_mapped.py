@@ -211,5 +211,5 @@ STAGE = Stage(
     fit=fit,
     run=run,
     memory=memory,
-    alerts=("refused_requests",),
+    alerts=("refused_requests", "uncorrectable_reads"),
 )

@@ -30,6 +30,7 @@ UNITS = 256  # of the clock that recency remembers, in one writing of all export
 APART = 2  # bits: a class spans four times the age of the one before
 OFTEN = 3  # times within about one writing of all exported pages
 MOST_OFTEN = 255
+MOST_COUNTED = 8  # classes of frequency: OFTEN * 2 ** 7 is more than MOST_OFTEN
 
 
 class Placement(IntEnum):

@@ -49,10 +49,11 @@ class FtlWindows(NamedTuple):
     requests: Annotated[U64, "requests served, of all kinds"]
     host_programs: Annotated[U64, "pages programmed for the host"]
     gc_programs: Annotated[U64, "pages copied by garbage collection"]
+    wl_programs: Annotated[U64, "pages copied by wear levelling, or because reading them took many retries"]
     erases: Annotated[U64, "blocks erased"]
     wa: Annotated[
         F64,
-        "write amplification: (host_programs + gc_programs) / host_programs; NULL if nothing was written",
+        "write amplification: (host_programs + gc_programs + wl_programs) / host_programs; NULL if nothing was written",
         Unknown(-1),
     ]
     pages_read: Annotated[U64, "pages read by the host, unmapped ones included"]
@@ -144,11 +145,12 @@ def end_window(drive: Drive, volume: Whole, window: int, told: Told, row: int) -
     out.time = now.window * window
     out.volume = volume
     out.requests = now.requests - then.requests
-    host, copied = now.host - then.host, now.gc - then.gc
+    host, copied, levelled = now.host - then.host, now.gc - then.gc, now.levelled - then.levelled
     out.host_programs = host
     out.gc_programs = copied
     out.erases = now.erases - then.erases
-    out.wa = (host + copied) / host if host else -1.0
+    out.wl_programs = levelled
+    out.wa = (host + copied + levelled) / host if host else -1.0
     out.pages_read = now.pages_read - then.pages_read
     out.trimmed_pages = now.trimmed - then.trimmed
     out.mapped_pages = now.mapped
@@ -163,7 +165,7 @@ def begin_window(drive: Drive, window: int, at: Whole) -> None:
     now.window = at // window
     now.window_end = (now.window + 1) * window
     then.requests, then.host, then.gc, then.erases = now.requests, now.host, now.gc, now.erases
-    then.pages_read, then.trimmed = now.pages_read, now.trimmed
+    then.pages_read, then.trimmed, then.levelled = now.pages_read, now.trimmed, now.levelled
 
 
 @lean_kernel
@@ -253,6 +255,8 @@ def replay(drive: Drive, trace: Request, rules: Rules, told: Told, row: int) -> 
                         fetch(drive.nand, np.int64(drive.where[page]) - 1)
                     if not mapped and refuses(drive.blocks, drive.wear, now.mapped):
                         give_up(drive.wear)
+                        left: Any = end - (start if trace_page == first else trace_page << drive.page_shift)
+                        now.bytes_written -= left
                         break
                 write_page(drive, page, trace.stream[i])
                 if partial:

@@ -6,6 +6,7 @@ import numpy as np
 
 from pipeline.ftl.fleet import Fleet, drive_of, state_bytes
 from pipeline.ftl.theory import write_amplification
+from pipeline.ftl.victim import Phase
 from traces.table import F64, I64, U32, U64, Bool, Unknown, empty
 
 STEADY_ROUNDS = 8  # a round is an eighth of the exported pages or more: so much must have been written in steady state
@@ -40,8 +41,8 @@ class FtlSummary(NamedTuple):
     refused_requests: Annotated[U64, "requests that came when the drive was worn out"]
     worn_out_request: Annotated[
         I64,
-        "the volume's request, counted from 0, in which the drive was worn out, the last that was served; NULL if it "
-        "was not",
+        "the volume's request, counted from 0, in which the drive was worn out: the last, served as far as there was "
+        "room; NULL if it was not, or before the first",
         Unknown(-1),
     ]
     reads: Annotated[U64, "read requests"]
@@ -64,16 +65,17 @@ class FtlSummary(NamedTuple):
     prefill_programs: Annotated[U64, "pages programmed before the trace began, copies included; in no other figure"]
     erases: Annotated[U64, "blocks erased since the trace began"]
     prefill_erases: Annotated[U64, "blocks erased before the trace began; in no other figure"]
-    erases_min: Annotated[U64, "erases of the least erased block"]
-    erases_mean: Annotated[F64, "erases a block, mean"]
-    erases_max: Annotated[U64, "erases of the most erased block"]
-    erases_std: Annotated[F64, "erases a block, standard deviation"]
+    erases_min: Annotated[U64, "erases of the least erased block in use"]
+    erases_mean: Annotated[F64, "erases a block in use, mean"]
+    erases_max: Annotated[U64, "erases of the most erased block in use"]
+    erases_std: Annotated[F64, "erases a block in use, standard deviation"]
     trimmed_pages: Annotated[U64, "pages unmapped by discards and write-zeroes"]
     mapped_pages: Annotated[U64, "logical pages mapped at the end"]
     mapped_at_gc: Annotated[
         F64, "logical pages mapped when a victim is chosen, mean over all choices; NULL where none was", Unknown(-1)
     ]
     pages_read: Annotated[U64, "pages read by the host"]
+    uncorrectable_reads: Annotated[U64, "page reads that no retry could correct (rber)"]
     unmapped_read: Annotated[U64, "of pages_read, those that hold nothing"]
     wa: Annotated[
         F64,
@@ -97,8 +99,8 @@ class FtlSummary(NamedTuple):
     wa_theory_effective: Annotated[F64, "the same at the effective spare; NULL where there is none", Unknown(-1)]
     state_bytes: Annotated[
         U64,
-        "memory of the emulated drive's state as allocated, at most 16 bytes a physical page where blocks have 32 "
-        "pages or more; untouched parts are never committed",
+        "memory of the emulated drive's state as allocated, without timing and wear at most 16 bytes a physical page "
+        "where blocks have 32 pages or more; untouched parts are never committed",
     ]
 
 
@@ -128,10 +130,11 @@ def summary(fleet: Fleet) -> FtlSummary:
     now, start = fleet.tally[::2][volumes], fleet.start[volumes]
     logical, physical = start.logical, start.blocks * fleet.pages
     programs = now.host + now.gc + now.levelled
-    worn_out, bad = np.full(volumes.size, -1), np.zeros(volumes.size, np.int64)
+    worn_out, (bad, lost) = np.full(volumes.size, -1), np.zeros((2, volumes.size), np.int64)
     if fleet.wear is not None:
         state = fleet.wear.state[volumes]
-        worn_out, bad = state.worn_out_request, (state.factory_bad + state.grown_bad) * fleet.pages
+        worn_out, lost = state.worn_out_request, state.uncorrectable
+        bad = (state.factory_bad + state.grown_bad) * fleet.pages
     held = np.where(now.picks, now.held / np.maximum(now.picks, 1), fleet.reserve * fleet.pages)
     nominal, effective = 1 - logical / physical, 1 - logical / (physical - bad - held)
     values: dict[str, Any] = {
@@ -169,6 +172,7 @@ def summary(fleet: Fleet) -> FtlSummary:
         "mapped_pages": now.mapped,
         "mapped_at_gc": np.where(now.picks, now.mapped_at_picks / np.maximum(now.picks, 1), -1),
         "pages_read": now.pages_read,
+        "uncorrectable_reads": lost,
         "unmapped_read": now.unmapped_read,
         "wa": np.where(now.host, programs / np.maximum(now.host, 1), -1),
         "wa_theory": [_theory(fleet, spare) for spare in nominal.tolist()],
@@ -180,7 +184,7 @@ def summary(fleet: Fleet) -> FtlSummary:
         getattr(rows, name)[:] = value
     for row, volume in enumerate(volumes.tolist()):
         drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
-        erases, tally = drive.blocks.erases, drive.tally[0]
+        erases, tally = drive.blocks.erases[drive.blocks.phase != Phase.RETIRED], drive.tally[0]
         rows.erases_min[row], rows.erases_max[row] = erases.min(), erases.max()
         rows.erases_mean[row], rows.erases_std[row] = erases.mean(), erases.std()
         amplification = 1 + drive.rounds[: tally.rounds] / float(tally.round_pages)

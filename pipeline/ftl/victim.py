@@ -166,6 +166,21 @@ def lose_page(blocks: Blocks, block: Whole) -> None:
         note(blocks, block, Record.LOST)
 
 
+@lean_kernel
+def gain_page(blocks: Blocks, block: Whole) -> None:
+    """One page of the block counts again."""
+    valid = blocks.valid[block] + 1
+    blocks.valid[block] = valid
+    if blocks.changed.size:
+        blocks.changed[block] = blocks.head[0].clock
+    if blocks.victim == Victim.GREEDY_FIRST:
+        if blocks.phase[block] == Phase.CLOSED:
+            fall(blocks.links, blocks.valid, blocks.phase, Phase.CLOSED, int(block))
+    elif blocks.links[block, 1] != NONE:
+        leave(blocks, block)
+        join(blocks, block, valid)
+
+
 @inline_lean_kernel
 def take_erased(blocks: Blocks) -> int:
     """Open the block that was erased first."""

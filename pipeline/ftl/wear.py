@@ -294,7 +294,7 @@ def goes_on(wear: Wear | None, now: Whole) -> bool:
     if wear is None:
         return True
     wear.state[0].now = now
-    return bool(wear.state[0].worn_out_request < 0)
+    return bool(wear.state[0].worn_out == 0)
 
 
 @lean_kernel

@@ -91,6 +91,14 @@ def slow(config: L2pConfig, kind: Map, volume: int) -> reference.Volume:
         entries = config.entries(volume)
         safe = int(config.protected_share * entries)
         made = reference.Dftl(drive, entries=entries, protected=safe, targets=targets, flush=flush)
+    elif kind == Map.LEARNED:
+        made = reference.Learned(
+            drive,
+            gamma=config.gamma,
+            shift=(config.block_pages - 1).bit_length(),
+            buffer=config.learn_buffer or config.block_pages,
+            compact_every=config.compact_every,
+        )
     return reference.Volume(
         made,
         config.page,
@@ -142,6 +150,9 @@ configs = st.builds(
     flush=st.sampled_from(Flush),
     cache_entries=st.sampled_from([1, 2, 9, 30]),
     protected_share=st.sampled_from([0.0, 0.5]),
+    gamma=st.sampled_from([0, 1, 4]),
+    learn_buffer=st.sampled_from([0, 1, 5, 30]),
+    compact_every=st.sampled_from([0, 20, 1000]),
     crash_at=st.sampled_from([0, 0, 1, 40]),
     power_loss_protection=st.booleans(),
 )
@@ -291,6 +302,7 @@ def test_behaviour_5__collection_that_moves_a_map_page_mends_the_pointer_to_it(k
 def test_behaviour_6__dram_does_not_depend_on_what_is_written() -> None:
     rows = [(i, 1, 0, i * 7 % 300 * PAGE, PAGE, 0) for i in range(2000)]
     config = L2pConfig(page=PAGE, block_pages=8, spare=0.3, layout=Layout.DIRECT, capacity=(300 * PAGE,), window=100)
+    config = replace(config, maps=(Map.TWO_LEVEL, Map.DFTL))
     told = [
         replayed(replace(config, prefill=prefill), trace(rows[:count]))[1]
         for prefill, count in ((Prefill.NONE, 1), (Prefill.NONE, 2000), (Prefill.RANDOM, 2000))
@@ -365,8 +377,16 @@ def test_l2p__figures_add_up_and_maps_have_the_same_content(config: L2pConfig, r
         assert have["buffer_peak"] <= config.waiting(Map(have["map"]))
         flat = summaries.filter((pl.col("volume") == have["volume"]) & (pl.col("map") == Map.FLAT)).row(0, named=True)
         if not have["unserved"]:
-            for column in ("requests", "host_programs", "pages_read", "unmapped_read", "mapped_pages", "data_reads"):
+            for column in ("requests", "pages_read", "unmapped_read", "mapped_pages", "trimmed_pages"):
                 assert have[column] == flat[column]
+            buffered = have["buffer_hits"] if have["map"] == Map.LEARNED else 0
+            assert have["data_reads"] + buffered == flat["data_reads"]
+            spared = have["spared_programs"] + have["waiting_pages"]
+            assert have["host_programs"] + spared == flat["host_programs"]
+            assert spared == 0 or have["map"] == Map.LEARNED
+        assert mine["dram_bytes"].max() in (None, have["dram_bytes"]) or have["map"] == Map.LEARNED
+        assert (mine["dram_bytes"].max() or 0) <= have["dram_bytes"]
+        assert mine.is_empty() or mine["dram_bytes"][-1] == have["dram_end_bytes"]
     for volume in summaries["volume"].unique():
         asked = summaries.filter(pl.col("volume") == volume).select(pl.col("requests") + pl.col("unserved"))
         assert set(asked["requests"]) == {sum(row[2] == volume for row in rows)}

@@ -34,6 +34,7 @@ def test_sizes__are_those_of_4_tib() -> None:
         ({"maps": "two-levle"}, "did you mean 'two-level'"),
         ({"pointer": 2, "layout": "direct", "capacity": "1GiB"}, "pointers of 2 bytes are too short"),
         ({"dirty_batch": 0}, "dirty_batch"),
+        ({"gamma": 128}, "gamma"),
         ({"spare": 0.02, "layout": "direct", "capacity": "4MiB"}, "the smallest that works is"),
     ],
 )
@@ -49,7 +50,7 @@ def test_config__the_smallest_spare_that_it_tells_works() -> None:
     config = configured(L2pConfig, {"spare": least, "layout": "direct", "capacity": "4MiB", "window": 1000})
     chance = np.random.default_rng(1)
     rows = [(i, 1, 0, int(page) * 4096, 4096, 0) for i, page in enumerate(chance.integers(0, 1024, 3000))]
-    assert replayed(config, trace(rows))[1]["unserved"].to_list() == [0, 0, 0]
+    assert replayed(config, trace(rows))[1]["unserved"].to_list() == [0, 0, 0, 0]
 
 
 def test_l2p__refuses_more_data_than_the_footprint() -> None:

@@ -16,6 +16,7 @@ from pipeline.ftl.nand import (
     Loop,
     Nand,
     Nands,
+    Scheduling,
     Timing,
     answer,
     begin,
@@ -74,11 +75,11 @@ def perform(nand: Nand, steps: Any, out: Any) -> int:
     return filled
 
 
-def flash(block_pages: int = 64, volumes: int = 1, **keys: Any) -> tuple[Timing, Nands]:
+def flash(block_pages: int = 64, volumes: int = 1, ring: int = 0, **keys: Any) -> tuple[Timing, Nands]:
     config = Timing(**{"timing": Loop.OPEN, "channels": 1, "dies": 1, "planes": 1, **keys})
     nands = new_nands(config, volumes, page=4096, block_pages=block_pages, window=WINDOW)
     assert nands is not None
-    return config, nands
+    return config, nands._replace(depth=ring or nands.depth)
 
 
 def performed(nands: Nands | None, steps: Steps | np.ndarray[Any, Any], volume: int = 0) -> list[int]:
@@ -102,6 +103,7 @@ def model_of(config: Timing, nands: Nands, block_pages: int) -> reference.Flash:
         buffer=config.write_buffer,
         on_program=config.acknowledge == Acknowledge.PROGRAM,
         depth=config.queue_depth if config.timing == Loop.CLOSED else None,
+        ring=nands.depth if config.scheduling == Scheduling.READS_FIRST else None,
     )
 
 
@@ -179,6 +181,8 @@ SHAPES = st.fixed_dictionaries(
         "acknowledge": st.sampled_from(list(Acknowledge)),
         "timing": st.sampled_from([Loop.OPEN, Loop.CLOSED]),
         "queue_depth": st.integers(1, 6),
+        "scheduling": st.sampled_from(list(Scheduling)),
+        "ring": st.sampled_from([0, 0, 2, 4]),
     }
 )
 
@@ -188,11 +192,14 @@ SHAPES = st.fixed_dictionaries(
 def test_reference(shape: dict[str, Any], steps: Steps) -> None:
     if shape["timing"] == Loop.OPEN:
         shape["queue_depth"] = 32
+    if shape["scheduling"] == Scheduling.IN_ORDER:
+        shape["ring"] = 0
     config, nands = flash(12, **shape)
     model = model_of(config, nands, 12)
     latencies = modelled(model, steps)
     assert performed(nands, steps) == latencies
     assert all(each >= config.overhead for each in latencies)
+    model.settle()
     for unit in (*model.die, *model.channel):
         for (_, before, _), (after, _, _) in pairwise(sorted(unit.done)):
             assert after >= before, "a unit does one thing at a time"
@@ -289,7 +296,7 @@ def test_buffer_fills() -> None:
 
 def test_collection_blocks() -> None:
     """What arrives during a collection waits behind its copies and its erase, and is told apart."""
-    config, nands = flash(dies=2, channels=1)
+    config, nands = flash(dies=2, channels=1, scheduling=Scheduling.IN_ORDER)
     collecting = [(BEGIN, 0, 0), (COPY, 0, 65), (COPY, 2, 66), (ERASE, 0, 0), (PROGRAM, 67, 0), (END, Op.WRITE, 4096)]
     latencies = performed(nands, [*collecting, *reads([128, 129], [1000, 10**9]).tolist()])
     read_, program_, erase_ = config.times
@@ -300,6 +307,50 @@ def test_collection_blocks() -> None:
     end_load(nand_of.py_func(nands, 0), 0, 0, records(FtlLoad, 1), 0)  # type: ignore[attr-defined]
     rows = {row["kind"]: row for row in frame(told(nands)).iter_rows(named=True)}
     assert (rows[Kind.READ]["gc_blocked"], rows[Kind.WRITE]["gc_blocked"]) == (0.5, 0)
+
+
+def test_reads_go_first() -> None:
+    """A read waits for what its die does, not for what waits there: that is done later, and a flush knows."""
+    config, nands = flash()
+    read_, program_, erase_ = config.times
+    start = config.overhead + 3413  # of the first program, and of the die
+    begun = [(BEGIN, 0, 0), *((PROGRAM, cell, 0) for cell in range(4)), (ERASE, 0, 0), (END, Op.WRITE, 4096)]
+    arrivals = [start + 1000, start + 2000, start + 4 * program_ + 2 * read_ + 1000]
+    latencies = performed(nands, [*begun, *reads([100, 101, 102], arrivals).tolist()])
+    # the third arrives during the erase, which the first two have pushed back
+    assert latencies == [
+        config.overhead,
+        start + program_ + read_ + 3413 - arrivals[0],
+        start + program_ + 2 * read_ + 3413 - arrivals[1],
+        start + 4 * program_ + 2 * read_ + erase_ + read_ + 3413 - arrivals[2],
+    ]
+    _, nands = flash()
+    written = start + 4 * program_ + 2 * read_
+    flushed = [(BEGIN, arrivals[1], 0), (FLUSH, 0, 0), (END, Op.FLUSH, 0)]
+    assert performed(nands, [*begun, *reads([100, 101], arrivals[:2]).tolist(), *flushed])[-1] == written - arrivals[1]
+    _, nands = flash(scheduling=Scheduling.IN_ORDER)
+    assert performed(nands, [*begun, *reads([100], arrivals[:1]).tolist()])[1] > 4 * program_ + erase_
+
+
+def test_place_is_pushed_back() -> None:
+    """Who waits for a place of the buffer waits for the reads that went before its program, too."""
+    config, nands = flash(write_buffer=2)
+    both = 3413 + 2 * config.times.program  # of the first two, after their request's overhead
+    asked = [*writes([0, 1, 2]).tolist(), *reads([100, 101, 102], [20_000, 20_000, 20_000]).tolist()]
+    performed(nands, asked)
+    assert performed(nands, [(BEGIN, 20_000, 0), (PROGRAM, 3, 0), (END, Op.WRITE, 4096)]) == [
+        config.overhead + both + 3 * config.times.read - 20_000
+    ]
+
+
+def test_reads_give_way() -> None:
+    """After 32 reads in a row a die does a piece of what waits."""
+    config, nands = flash(timing=Loop.CLOSED, queue_depth=1000)
+    read_, program_, _ = config.times
+    latencies = performed(nands, [*writes([0, 1, 2]).tolist(), *reads(range(100, 200)).tolist()])[3:]
+    ends = [latency - latencies[0] for latency in latencies]
+    # when the first read begins, nothing waits: the first page's data is on its way
+    assert ends == [i * read_ + max(i - 1, 0) // 32 * program_ for i in range(100)]
 
 
 def test_prefill_takes_no_time() -> None:
@@ -336,6 +387,7 @@ def test_volumes_have_their_own() -> None:
     [
         ({"timing": "open", "channels": 3}, "multiple of channels x dies x planes = 12.*take 72"),
         ({"timing": "off", "channels": 2}, "channels has no effect while timing is off"),
+        ({"timing": "off", "scheduling": "in-order"}, "scheduling has no effect while timing is off"),
         ({"timing": "open", "queue_depth": 2}, "queue_depth has no effect unless timing is closed"),
     ],
 )

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.ftl.nand import Acknowledge, Kind, Loop, Nands, end_load, nand_of, told
+from pipeline.ftl.nand import Acknowledge, Cell, Kind, Loop, Nands, Scheduling, end_load, nand_of, told
 from pipeline.ftl.nand import FtlLoad as Load
 from tests.pipeline.test_nand import (
     BEGIN,
@@ -94,11 +94,12 @@ def test_poisson_arrivals(load: float) -> None:
     assert depth == pytest.approx(np.sum(latencies) / span(nands), rel=1e-9)
 
 
+@pytest.mark.parametrize("scheduling", Scheduling)
 @pytest.mark.parametrize("depth", [1, 7, 64])
-def test_little(depth: int) -> None:
+def test_little(depth: int, scheduling: Scheduling) -> None:
     """Closed loop: depth = throughput x mean latency, but for the queue running dry at the end."""
     rng = np.random.default_rng(depth)
-    config, nands = flash(64, channels=2, dies=4, timing=Loop.CLOSED, queue_depth=depth)
+    config, nands = flash(64, channels=2, dies=4, timing=Loop.CLOSED, queue_depth=depth, scheduling=scheduling)
     steps = reads(rng.integers(0, 1 << 20, 20_000)).reshape(-1, 3, 3)
     steps[::3, 1, 0], steps[::3, 2, 1] = PROGRAM, Op.WRITE
     steps[::3, 1, 1] += 1 << 20  # none is read
@@ -117,7 +118,7 @@ def test_little(depth: int) -> None:
     assert everything["requests_per_s"] == pytest.approx(row["requests_per_s"], rel=1e-12)
 
 
-def collecting(rng: np.random.Generator, blocks: int, pages: int, requests: int) -> Steps:
+def collecting(rng: np.random.Generator, blocks: int, pages: int, requests: int, reads: float = 0.6) -> Steps:
     """Reads anywhere, and a frontier that writes one block after the other, each emptied and erased before."""
     steps: Steps = []
     apart = 1 << (pages - 1).bit_length()
@@ -125,7 +126,7 @@ def collecting(rng: np.random.Generator, blocks: int, pages: int, requests: int)
     for _ in range(requests):
         at += int(rng.exponential(6_000))
         steps.append((BEGIN, at, 0))
-        if rng.random() < 0.6:
+        if rng.random() < reads:
             steps += [(READ, int(rng.integers(blocks)) * apart + int(rng.integers(pages)), 0), (END, Op.READ, 4096)]
             continue
         block, page = written // pages % blocks, written % pages
@@ -140,21 +141,51 @@ def collecting(rng: np.random.Generator, blocks: int, pages: int, requests: int)
     return steps
 
 
+@pytest.mark.parametrize("scheduling", Scheduling)
 @pytest.mark.parametrize(
     ("channels", "dies", "acknowledge"), [(1, 96, Acknowledge.BUFFER), (3, 2, Acknowledge.PROGRAM)]
 )
-def test_long_history(channels: int, dies: int, acknowledge: Acknowledge) -> None:
+def test_long_history(channels: int, dies: int, acknowledge: Acknowledge, scheduling: Scheduling) -> None:
     """As the reference, over more idle stretches than are remembered; a die programs and erases in order."""
     pages = channels * dies * 2 * 3
-    config, nands = flash(pages, channels=channels, dies=dies, planes=2, acknowledge=acknowledge, write_buffer=40)
+    shape: Any = {"channels": channels, "dies": dies, "planes": 2, "acknowledge": acknowledge, "write_buffer": 40}
+    config, nands = flash(pages, **shape, scheduling=scheduling, ring=64 if scheduling else 0)
     steps = collecting(np.random.default_rng(5), 6, pages, 3000)
     model = model_of(config, nands, pages)
     assert performed(nands, steps) == modelled(model, steps)
-    assert sum(unit.refused for unit in model.channel) > 0
+    model.settle()
+    if scheduling == Scheduling.IN_ORDER:
+        assert sum(unit.refused for unit in model.channel) > 0
+    elif dies == 2:
+        assert all(die.gave_way for die in model.die), "reads let something pass"
+        assert all(die.forced for die in model.die), "more operations wait than are told apart"
     for die in model.die:
         programs = [(at, what) for at, _, what in die.done if what.startswith(("program", "erase"))]
         assert programs == sorted(programs, key=lambda each: each[0]), "programs and erases keep their order"
     assert any(blocked for _, blocked in model.latencies["read"])
+
+
+@pytest.mark.parametrize("cell", [Cell.SLC, Cell.TLC])
+@pytest.mark.parametrize("share", [0.1, 0.3])
+def test_reads_under_writes(cell: Cell, share: float) -> None:
+    """With a full write buffer reads wait for an operation and a few reads, and writes lose no more than reads take."""
+    steps = collecting(np.random.default_rng(6), 64, 256, 40_000, share)
+    rows = {}
+    for scheduling in Scheduling:
+        shape: Any = {"channels": 4, "dies": 2, "planes": 2, "timing": Loop.CLOSED, "queue_depth": 32}
+        config, nands = flash(256, **shape, cell=cell, scheduling=scheduling)
+        latencies = performed(nands, steps)
+        idle = int((span(nands) - nands.waiting[: nands.moment[0].waiting]).sum())
+        assert sum(latencies) == 32 * span(nands) - idle
+        ended(nands)
+        kinds = {row["kind"]: row for row in frame(told(nands)).iter_rows(named=True)}
+        rows[scheduling] = kinds[Kind.READ], kinds[Kind.WRITE]
+    read_, program_, erase_ = config.times
+    (slow, before), (fast, after) = rows[Scheduling.IN_ORDER], rows[Scheduling.READS_FIRST]
+    assert fast["p99"] < erase_ + program_ + 4 * read_
+    assert slow["p99"] > 5 * fast["p99"]
+    taken = fast["requests_per_s"] * read_ / 1e9 / 8  # the part of the dies' time that reads take
+    assert after["requests_per_s"] >= (1 - taken) * before["requests_per_s"]
 
 
 def test_windows() -> None:

@@ -128,7 +128,8 @@ def test_a_worn_out_drive_serves_the_request_under_way_and_no_other() -> None:
     assert row["worn_out_request"] == life["worn_out_request"] == row["requests"] - 1
     assert row["refused_requests"] > 0
     assert have["ftl_windows"]["requests"].sum() == row["requests"]
-    assert have["ftl_windows"]["host_programs"].sum() == row["host_programs"]
+    for column in ("host_programs", "gc_programs", "wl_programs", "erases"):
+        assert have["ftl_windows"][column].sum() == row[column]
     assert (life["days_left"], life["written_left"]) == (0, 0)
     last = have["ftl_wear"].row(-1, named=True)
     assert last["retired_blocks"] == life["retired_blocks"] > 0
@@ -204,7 +205,10 @@ def test_factory_bad_blocks_are_never_used() -> None:
             "endurance": st.sampled_from([20, 40, 1000]),
             "endurance_spread": st.sampled_from([0.0, 0.3]),
             "factory_bad": st.sampled_from([0.0, 0.02]),
-            "rber": st.sampled_from([Rber.NONE, Rber.LINEAR]),
+            "rber": st.sampled_from([Rber.NONE, Rber.LINEAR, Rber.POWER_LAW]),
+            "correctable": st.sampled_from([0.00149, 0.005]),
+            "refresh": st.sampled_from([0, 1]),
+            "streams": st.integers(2, 4),
             "spare": st.sampled_from([0.3, 0.5]),
             "timing": st.sampled_from(Loop),
         }

@@ -290,7 +290,7 @@ class Replay:
         for (window, volume), row in sorted(self.rows.items()):
             c = row["count"]
             wa = (c["host"] + c["gc"]) / c["host"] if c["host"] else -1
-            what = (c["requests"], c["host"], c["gc"], c["erases"], wa, c["pages_read"], c["trimmed"])
+            what = (c["requests"], c["host"], c["gc"], 0, c["erases"], wa, c["pages_read"], c["trimmed"])
             out.append((window * self.window, volume, *what, row["mapped"], row["erased"]))
         return out
 

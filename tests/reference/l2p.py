@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from tests.reference import learned
 from tests.reference.ftl import DISCARD, READ, WRITE, WRITE_ZEROES, ZONES, Frontier, PageMapped, Request
 
 Pointer = tuple[int, int] | None
@@ -65,6 +66,15 @@ class Flat:
 
     def trim(self, page: int) -> None:
         self.drive.unmap(page)
+
+    def mapped(self, page: int | None) -> bool:
+        return page in self.drive.where
+
+    def settle(self) -> None:
+        """What a prefill ends with."""
+
+    def figures(self) -> dict[str, int]:
+        return {"segments": 0, "approximate_segments": 0}
 
     def crash(self, protected: bool) -> Counter[str]:
         return Counter()
@@ -370,6 +380,121 @@ class Dftl(InFlash):
         return out
 
 
+class Learned(Flat):
+    """Lines in DRAM, and a buffer that sorts what is written."""
+
+    def __init__(self, drive: Bound, *, gamma: int, shift: int, buffer: int, compact_every: int) -> None:
+        super().__init__(drive)
+        self.most = max(buffer, drive.pages)
+        self.gamma, self.shift, self.size, self.compact_every = gamma, shift, buffer, compact_every
+        self.lines = learned.Learned(gamma, drive.pages, shift, self.most)
+        self.buffer: list[int] = []
+        self.programmed = 0  # since the latest compaction
+
+    def mapped(self, page: int | None) -> bool:
+        return page in self.drive.where or page in self.buffer
+
+    def cell(self, page: int) -> int:
+        block, slot = self.drive.where[page]
+        return (block << self.shift) + slot
+
+    def learn(self, pages: list[int]) -> None:
+        self.lines.learn(pages, [self.cell(page) for page in pages])
+
+    def approximate(self, page: int) -> bool:
+        """Whether the line that tells of the page may be wrong."""
+        levels = self.lines.groups.get(page // learned.GROUP, [])
+        return any(seg.approximate and page % learned.GROUP in seg.pages for level in levels for seg in level)
+
+    def pointer(self, page: int) -> Pointer:
+        guess, found, _ = self.lines.predict(page)
+        if not found:
+            return None
+        assert abs(guess - self.cell(page)) <= self.gamma
+        assert guess >> self.shift == self.cell(page) >> self.shift
+        return self.drive.where[page]
+
+    def find(self, page: int) -> Pointer:
+        if page in self.buffer:
+            self.count["buffer_hits"] += 1
+            return None
+        guess, found, _ = self.lines.predict(page)
+        if not found:
+            self.count["absent"] += 1
+            return None
+        self.count["cached_hits" if guess == self.cell(page) else "map_reads"] += 1
+        return self.drive.where[page]
+
+    def program_buffer(self) -> None:
+        drive, pages = self.drive, sorted(self.buffer)
+        for page in pages:
+            if ("host", 0) not in drive.open:
+                while ("host", 0) not in drive.open or len(drive.erased) < drive.reserve:
+                    if len(drive.erased) > drive.reserve:
+                        drive.open_block(("host", 0))
+                    else:
+                        self.learn(drive.collected())
+            self.count["update_reads"] += self.approximate(page)
+            drive.write(page)
+        self.learn(pages)
+        self.buffer = []
+        self.programmed += len(pages)
+        if self.compact_every and self.programmed >= self.compact_every:
+            self.lines.compact()
+            self.programmed = 0
+
+    def settle(self) -> None:
+        self.program_buffer()
+
+    def figures(self) -> dict[str, int]:
+        told = self.lines.figures()
+        lines = told["accurate"] + told["approximate"]
+        return {
+            "segments": lines,
+            "approximate_segments": told["approximate"],
+            "dram_end_bytes": 8 * lines
+            + told["covered"]
+            + told["approximate"]
+            + 4 * -(-self.drive.bound // learned.GROUP)
+            + 20 * self.size,
+            "waiting_pages": len(self.buffer),
+        }
+
+    def changed(self, page: int) -> None:
+        self.count["updates"] += 1
+        self.count["update_hits"] += page in self.buffer or not self.approximate(page)
+
+    def write(self, page: int) -> None:
+        self.changed(page)
+        if page in self.buffer:
+            self.count["spared"] += 1
+            return
+        self.buffer.append(page)
+        self.count["peak"] = max(self.count["peak"], len(self.buffer))
+        if len(self.buffer) == self.size:
+            self.program_buffer()
+
+    def trim(self, page: int) -> None:
+        self.changed(page)
+        if page in self.drive.where:
+            self.count["update_reads"] += self.approximate(page)
+            self.drive.unmap(page)
+            self.lines.forget(page)
+        if page in self.buffer:
+            self.count["spared"] += 1
+            self.buffer.remove(page)
+
+    def crash(self, protected: bool) -> Counter[str]:
+        out: Counter[str] = Counter()
+        if not protected:
+            out.update("reverted" if page in self.drive.where else "gone" for page in self.buffer)
+            self.buffer = []
+        self.lines = learned.Learned(self.gamma, self.drive.pages, self.shift, self.most)
+        for block in range(self.drive.blocks):
+            self.learn(self.drive.live(block))
+        return out
+
+
 class Volume:
     """One map and the requests that it is asked: bytes into pages."""
 
@@ -397,6 +522,7 @@ class Volume:
                 self.map.write(drive.random.below(drive.bound))
         except StoppedError:
             self.stopped = True
+        self.map.settle()
         count = drive.count
         programs = count["host"] + count["gc"] + self.map.count["map"]
         drive.count = Counter({"prefill": programs, "prefill_erases": count["erases"]})
@@ -417,7 +543,7 @@ class Volume:
             self.map.drive.count["requests"] -= 1
 
     def pages(self, op: int, offset: int, length: int) -> None:
-        drive, count = self.map.drive, self.map.drive.count
+        count = self.map.drive.count
         if op in ZONES or op not in (READ, WRITE, DISCARD, WRITE_ZEROES) or length == 0:
             return
         end = offset + length
@@ -425,7 +551,7 @@ class Volume:
         for number in range(offset // self.page, (end - 1) // self.page + 1):
             whole = offset <= number * self.page and (number + 1) * self.page <= end
             page = self.logical(number, programs)
-            mapped = page in drive.where
+            mapped = self.map.mapped(page)
             if op == READ:
                 count["pages_read"] += 1
                 count["unmapped_read"] += not mapped
@@ -467,12 +593,14 @@ def summary(volume: Volume) -> dict[str, int]:
         "pages_read": drive.count["pages_read"],
         "unmapped_read": drive.count["unmapped_read"],
         "trimmed_pages": drive.count["trimmed"],
-        "mapped_pages": sum(page < drive.bound for page in drive.where),
+        "mapped_pages": sum(volume.map.mapped(page) for page in range(drive.bound)),
         "update_reads": count["update_reads"],
         "rewrite_reads": count["rewrite_reads"],
         "reverted_pages": count["reverted"],
         "gone_pages": count["gone"],
         "lost_pages": count["lost"],
         "buffer_peak": count["peak"],
+        "spared_programs": count["spared"],
         **{name: count[name] for name in data},
+        **volume.map.figures(),
     }
