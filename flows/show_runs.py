@@ -95,8 +95,11 @@ def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
             settings = {key: each.config[key] for key in grid.varied}
             shown += [row | settings | {"run": each.run[:8]} for row in by_run[each.run]]
         if shown:
-            headline = [key for key in stage.headline if key in docs]
+            headline = [key for key in stage.headline if key in docs and any(row[key] is not None for row in shown)]
             _headline(out, table, shown, ["run", *grid.varied, *several], headline)
+    others = [name_of(table) for table in stage.writes if table not in summaries]
+    if others and ids:
+        out.note(f"beside it, as far as the configuration asks for them: {', '.join(others)}")
 
 
 def _alert(out: Output, docs: Mapping[str, str], by_run: Mapping[str, Sequence[Row]]) -> None:

@@ -120,7 +120,8 @@ class Wearing(Flash):
         Field(
             description="none: blocks do not wear out; fixed: worn blocks are retired as long as the others hold all "
             "exported pages, then the drive is worn out; capacity-variant: it exports less, and is worn out when the "
-            "others no longer hold the mapped pages"
+            "others no longer hold the mapped pages (no difference where all pages are mapped). Both keep one block "
+            "more erased. What a prefill erases wears nothing"
         ),
     ] = Retirement.NONE
     rber: Annotated[

@@ -198,4 +198,5 @@ STAGE = Stage(
     fit=fit,
     run=run,
     memory=memory,
+    alerts=("unserved", "lost_pages"),
 )

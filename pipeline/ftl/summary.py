@@ -5,8 +5,11 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 
 from pipeline.ftl.fleet import Fleet, drive_of, state_bytes
+from pipeline.ftl.nand import FtlLatency, Kind
+from pipeline.ftl.nand import told as latencies_of
 from pipeline.ftl.theory import write_amplification
 from pipeline.ftl.victim import Phase
+from pipeline.ftl.wear import exported
 from traces.table import F64, I64, U32, U64, Bool, Unknown, empty
 
 STEADY_ROUNDS = 8  # a round is an eighth of the exported pages or more: so much must have been written in steady state
@@ -28,7 +31,7 @@ class FtlSummary(NamedTuple):
     effective_spare: Annotated[
         F64,
         "spare left when what is held back counts as data and bad pages not at all: "
-        "1 - logical_pages / (physical_pages - bad_pages - held_pages)",
+        "1 - logical_pages / (physical_pages - bad_pages - held_pages), of what is left of both at the end",
     ]
     held_pages: Annotated[
         F64,
@@ -90,6 +93,11 @@ class FtlSummary(NamedTuple):
     ]
     steady_since: Annotated[I64, "host programs after which it was settled; NULL if it was not", Unknown(-1)]
     wa_steady: Annotated[F64, "write amplification since then; NULL if it was not settled", Unknown(-1)]
+    requests_per_s: Annotated[
+        F64, "timing: requests a second, from the first arrival to the last completion; NULL without", Unknown(-1)
+    ]
+    read_p99: Annotated[I64, "timing: ns that 99 % of the reads do not exceed; NULL without", Unknown(-1)]
+    write_p99: Annotated[I64, "timing: ns that 99 % of the writes do not exceed; NULL without", Unknown(-1)]
     wa_theory: Annotated[
         F64,
         "closed form for uniform random page writes on a full drive at the nominal spare (see pipeline.ftl.theory); "
@@ -130,13 +138,15 @@ def summary(fleet: Fleet) -> FtlSummary:
     now, start = fleet.tally[::2][volumes], fleet.start[volumes]
     logical, physical = start.logical, start.blocks * fleet.pages
     programs = now.host + now.gc + now.levelled
+    exported_now = logical
     worn_out, (bad, lost) = np.full(volumes.size, -1), np.zeros((2, volumes.size), np.int64)
     if fleet.wear is not None:
         state = fleet.wear.state[volumes]
         worn_out, lost = state.worn_out_request, state.uncorrectable
         bad = (state.factory_bad + state.grown_bad) * fleet.pages
+        exported_now = np.array([_exported(fleet, volume) for volume in volumes.tolist()])
     held = np.where(now.picks, now.held / np.maximum(now.picks, 1), fleet.reserve * fleet.pages)
-    nominal, effective = 1 - logical / physical, 1 - logical / (physical - bad - held)
+    nominal, effective = 1 - logical / physical, 1 - exported_now / (physical - bad - held)
     values: dict[str, Any] = {
         "volume": volumes,
         "capacity": logical << fleet.page_shift,
@@ -180,8 +190,11 @@ def summary(fleet: Fleet) -> FtlSummary:
         "state_bytes": [state_bytes(fleet, volume) for volume in volumes.tolist()],
     }
     rows = empty(FtlSummary, volumes.size)
+    rows.requests_per_s[:] = rows.read_p99[:] = rows.write_p99[:] = -1
     for name, value in values.items():
         getattr(rows, name)[:] = value
+    if fleet.nands is not None:
+        _time(rows, latencies_of(fleet.nands))
     for row, volume in enumerate(volumes.tolist()):
         drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
         erases, tally = drive.blocks.erases[drive.blocks.phase != Phase.RETIRED], drive.tally[0]
@@ -193,6 +206,24 @@ def summary(fleet: Fleet) -> FtlSummary:
         rows.steady_since[row] = -1 if since is None else since * tally.round_pages
         rows.wa_steady[row] = -1 if since is None else amplification[since:].mean()
     return rows
+
+
+def _time(rows: FtlSummary, told: FtlLatency) -> None:
+    """What is told of latencies beside everything else."""
+    for row, volume in enumerate(rows.volume.tolist()):
+        for i in np.flatnonzero(told.volume == volume).tolist():
+            if told.kind[i] == Kind.ALL:
+                rows.requests_per_s[row] = told.requests_per_s[i]
+            elif told.kind[i] == Kind.READ:
+                rows.read_p99[row] = told.p99[i]
+            elif told.kind[i] == Kind.WRITE:
+                rows.write_p99[row] = told.p99[i]
+
+
+def _exported(fleet: Fleet, volume: int) -> int:
+    """Logical pages that a volume's drive exports at the end."""
+    drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
+    return int(exported.py_func(drive.blocks, drive.wear))  # type: ignore[attr-defined]
 
 
 def _theory(fleet: Fleet, spare: float) -> float:
