@@ -94,12 +94,17 @@ def test_time_changes_no_figure_but_its_own(loop: Loop, acknowledge: Acknowledge
     config = fitted(drive(), rows, 2)
     without = run(config, rows)
     timed = run(replace(config, **TIMED | {"timing": loop, "acknowledge": acknowledge}), rows)
+    own = ["state_bytes", "requests_per_s", "read_p99", "write_p99"]
     for name in ("ftl_windows", "ftl_summary"):
-        assert without[name].drop("state_bytes", strict=False).equals(timed[name].drop("state_bytes", strict=False))
+        assert without[name].drop(own, strict=False).equals(timed[name].drop(own, strict=False))
+    assert (without["ftl_summary"]["read_p99"] == -1).all()
     latency, load = timed["ftl_latency"], timed["ftl_load"]
     both = timed["ftl_summary"]
     kinds = dict(zip(["reads", "writes", "flushes"], [0, 1, 3], strict=True))
     for row in both.iter_rows(named=True):
+        for column, kind in {"read_p99": 0, "write_p99": 1}.items():
+            p99 = latency.filter((pl.col("volume") == row["volume"]) & (pl.col("kind") == kind))["p99"].item()
+            assert p99 == row[column] > 0
         mine = latency.filter(pl.col("volume") == row["volume"])
         for column, kind in kinds.items():
             assert mine.filter(pl.col("kind") == kind)["requests"].item() == row[column]

@@ -223,7 +223,8 @@ def with_memory(plans: list[Plan], memory: Callable[[Any], int] | None) -> list[
 def test_as_many_runs_share_a_reading_as_memory_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     plans = plan_grid(store, "small", "toy", {"scale": [1 + i / 10 for i in range(150)]})
     assert sizes(plans, 2) == [MOST, MOST, 150 - 2 * MOST]
-    assert sizes(plans, 2, 100) == [100, 50]
+    assert sizes(plans, 2, 40) == [40, 40, 40, 30]
+    assert sizes(plans, 2, 100) == [MOST, MOST, 150 - 2 * MOST]  # open files are few
     assert sizes(plans[:5], 2, 1) == [1] * 5
     assert sizes(with_memory(plans[:5], None), 2) == [2, 2, 1]
     monkeypatch.setattr(replaying, "free_memory", lambda: 2 * (30 + 2 * RESULTS))  # half of it is for the runs
