@@ -41,18 +41,18 @@ from pipeline.ftl._l2p_laws import check_content, check_maps
 from pipeline.ftl._l2p_replay import FtlL2pWindows, end_windows, serve
 from pipeline.ftl._l2p_state import IN_FLASH, Map, Maps, new_maps
 from pipeline.ftl._l2p_summary import FtlL2pSummary, summary
-from pipeline.ftl.config import Layout, Prefill, Zeroes
+from pipeline.ftl.config import Layout
 from pipeline.ftl.fit import fit as fit_drive
 from pipeline.ftl.fleet import Fleet, new_fleet
 from pipeline.ftl.laws import BrokenLawError, check_laws, check_programs
-from pipeline.ftl.page_mapped import FILLS, NEVER, by_volume, refuse
+from pipeline.ftl.page_mapped import NEVER, by_volume, rules_of, surveyed
 from pipeline.ftl.placement import Placement
-from pipeline.ftl.replay import Request, Rules, survey
+from pipeline.ftl.replay import Request, Rules
 from pipeline.stage import Rows, Stage
 from traces.block import Block
-from traces.errors import ConfigError, TraceError
+from traces.errors import TraceError
 from traces.info import TraceInfo
-from traces.table import arrays, empty, first
+from traces.table import empty, first
 
 
 def fit(config: L2pConfig, info: TraceInfo, rows: Callable[[], Iterable[pl.DataFrame]]) -> L2pConfig:
@@ -124,24 +124,10 @@ def run(trace: Iterable[pl.DataFrame], config: L2pConfig) -> Iterator[Rows]:
 
     ConfigError if the configuration is not settled (see `fit`), TraceError for a row that cannot be replayed.
     """
-    if not config.exported or not config.capacity or not config.window:
-        raise ConfigError(
-            "capacity, footprint (compact layout) and window must be settled by the trace: call fit first"
-        )
-    capacity = np.array(config.capacity, np.uint64)
-    rules = Rules(
-        window=config.window,
-        program_zeroes=config.write_zeroes == Zeroes.PROGRAM,
-        prefilled=config.prefill != Prefill.NONE,
-        fills=FILLS if config.prefill == Prefill.RANDOM else 0,
-    )
+    rules = rules_of(config)
     every = [maps_of(config, kind) for kind in sorted({Map.FLAT, *config.maps})]
     given, latest = 0, 0
-    for batch in trace:
-        rows = arrays(Request, batch)
-        if not rows.time.size:
-            continue
-        refuse(*survey(rows, capacity, np.uint64(latest)), rows, given, config)
+    for rows in surveyed(trace, config):
         given += rows.time.size
         latest = int(rows.time[-1])
         done = [_served(maps, rows, rules, config) for maps in every]

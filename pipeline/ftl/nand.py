@@ -37,14 +37,13 @@ that waits brings copies with it; of more, the first can not be passed (an open 
 can do). Transfers of reads do not pass those of writes: where they take 3.4 us (4 KiB, the default bus) this costs a
 read 0.2 ms behind a write of 1 MiB to an idle drive of four channels.
 
-What is left out: suspended programs and erases, differences between the pages of a word line, refresh, a host link of
-finite rate, the controller's processors, copies inside a die. Data that a busy die must program next is taken to wait
+What is left out: suspended programs and erases, differences between the pages of a word line, a host link of finite
+rate, the controller's processors, copies inside a die. Data that a busy die must program next is taken to wait
 in its registers, however much it is.
 
 Where a drive calls what. Outside of ``begin`` and ``end`` (prefill) nothing happens, and nothing at all where there is
 None in place of a `Nand`, which the compiler sees: such a drive is as fast, and as fast to compile, as if all this was
 not there.
-
 
     begin(nand, at)                 a request that is served, of any kind that `end` knows, before anything else
     read(nand, cell)                for each mapped page that the host reads

@@ -94,8 +94,19 @@ def memory(config: Config) -> int:
     return sum(each.nbytes for each in parts if isinstance(each, np.ndarray))
 
 
-def run(trace: Iterable[pl.DataFrame], config: PageMappedConfig) -> Iterator[Rows]:
-    """Windows as soon as every volume is past them, in order of time and volume; at the end a summary of each volume.
+def rules_of(config: Config, *, watched: bool = False) -> Rules:
+    """What the configuration says to the kernel; ``watched``: time passes or flash wears."""
+    return Rules(
+        window=config.window,
+        program_zeroes=config.write_zeroes == Zeroes.PROGRAM,
+        prefilled=config.prefill != Prefill.NONE,
+        fills=FILLS if config.prefill == Prefill.RANDOM else 0,
+        watched=watched,
+    )
+
+
+def surveyed(trace: Iterable[pl.DataFrame], config: Config) -> Iterator[Request]:
+    """The trace's batches that hold requests, each looked through.
 
     ConfigError if the configuration is not settled (see `fit`), TraceError for a row that cannot be replayed.
     """
@@ -104,20 +115,26 @@ def run(trace: Iterable[pl.DataFrame], config: PageMappedConfig) -> Iterator[Row
             "capacity, footprint (compact layout) and window must be settled by the trace: call fit first"
         )
     capacity = np.array(config.capacity, np.uint64)
-    rules = Rules(
-        window=config.window,
-        program_zeroes=config.write_zeroes == Zeroes.PROGRAM,
-        prefilled=config.prefill != Prefill.NONE,
-        fills=FILLS if config.prefill == Prefill.RANDOM else 0,
-        watched=config.wears or config.timing != Loop.OFF,
-    )
-    fleet = fleet_of(config)
-    given, latest, begun = 0, 0, None
+    given, latest = 0, 0
     for batch in trace:
         rows = arrays(Request, batch)
         if not rows.time.size:
             continue
         refuse(*survey(rows, capacity, np.uint64(latest)), rows, given, config)
+        given += rows.time.size
+        latest = int(rows.time[-1])
+        yield rows
+
+
+def run(trace: Iterable[pl.DataFrame], config: PageMappedConfig) -> Iterator[Rows]:
+    """Windows as soon as every volume is past them, in order of time and volume; at the end a summary of each volume.
+
+    ConfigError if the configuration is not settled (see `fit`), TraceError for a row that cannot be replayed.
+    """
+    rules = rules_of(config, watched=config.wears or config.timing != Loop.OFF)
+    fleet = fleet_of(config)
+    given, latest, begun = 0, 0, None
+    for rows in surveyed(trace, config):
         given += rows.time.size
         latest = int(rows.time[-1])
         begun = int(rows.time[0]) if begun is None else begun
