@@ -43,7 +43,7 @@ def test_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings: dict[str, list[Any]] = {"spare": SPARES, "layout": ["direct"]}
     replay_grid(store, "writes", "ftl.page_mapped", settings | {"spare": [0.6]})  # compiles
 
-    plans = plan_grid(store, "writes", "ftl.page_mapped", settings)
+    plans = plan_grid(store, "writes", "ftl.page_mapped", settings).plans
     count = len(plans)
     stage = plans[0].stage
     columns = [c.name for c in columns_of(stage.takes)]

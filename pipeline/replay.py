@@ -16,7 +16,7 @@ from pipeline.broadcast import Broadcast, Stopped
 from pipeline.stage import Stage
 from traces.code import code_hash
 from traces.config import configured, plain, to_json
-from traces.errors import ConfigError, StrataError, TraceError, nearest
+from traces.errors import CombinationError, ConfigError, StrataError, TraceError, nearest
 from traces.info import TraceInfo
 from traces.kinds import KINDS
 from traces.ledger import Runs
@@ -65,7 +65,10 @@ def stage_named(name: str) -> Stage[Any]:
 
 
 def plan(store: Store, trace: str, stage_name: str, settings: Mapping[str, Any]) -> Plan:
-    """Settle a run before it starts: every mistake in names, keys and bounds is found here."""
+    """Settle a run before it starts: every mistake in names, keys and bounds is found here.
+
+    CombinationError where keys do not go together, or not with the trace.
+    """
     stage = stage_named(stage_name)
     kind, name = store.find(trace)
     if KINDS[kind] is not stage.reads:
@@ -76,7 +79,11 @@ def plan(store: Store, trace: str, stage_name: str, settings: Mapping[str, Any])
     def rows() -> Iterator[pl.DataFrame]:
         return read(stage.takes, store.trace_path(kind, name), columns)
 
-    config = stage.fit(configured(stage.config, settings), info, rows)
+    asked = configured(stage.config, settings)
+    try:
+        config = stage.fit(asked, info, rows)
+    except ConfigError as error:
+        raise CombinationError(str(error)) from None
     code = code_hash(stage.run.__module__)
     run = run_id(info.content, stage.name, plain(config), code)
     return Plan(store=store, kind=kind, trace=name, info=info, stage=stage, config=config, run=run, code=code)

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationEr
 from pydantic.fields import FieldInfo
 
 from traces.amounts import duration, size
-from traces.errors import ConfigError, nearest
+from traces.errors import CombinationError, ConfigError, IdleKeyError, nearest
 
 C = TypeVar("C")
 E = TypeVar("E", bound=IntEnum)
@@ -30,19 +30,21 @@ else:
     class ByName:
         """An IntEnum that configurations spell by its member's name, in lower case with dashes."""
 
-        def __class_getitem__(cls, members: type[E]) -> Any:
-            """The annotation for one enumeration: ``ByName[Victim]``."""
+        def __class_getitem__(cls, members: type[E] | tuple[E, ...]) -> Any:
+            """The annotation for one enumeration, ``ByName[Victim]``, or for some of its members in a tuple."""
+
+            of = type(members[0]) if isinstance(members, tuple) else members
 
             def parse(value: Any) -> Any:
-                if isinstance(value, members):
-                    return value
                 known = {spelled(m): m for m in members}
+                if isinstance(value, of) and value in known.values():
+                    return value
                 if not isinstance(value, str) or value.lower().replace("_", "-") not in known:
                     raise ValueError(f"'{value}' is not one of them{nearest(str(value), known)}")
                 return known[value.lower().replace("_", "-")]
 
             return Annotated[
-                members,
+                of,
                 BeforeValidator(parse),
                 PlainSerializer(spelled, return_type=str),
                 WithJsonSchema({"enum": [spelled(m) for m in members], "type": "string"}),
@@ -83,7 +85,11 @@ def _adapter(config: type[Any]) -> TypeAdapter[Any]:
 
 
 def configured(config: type[C], settings: Mapping[str, Any]) -> C:
-    """Build a configuration; a ConfigError names every key that is unknown or out of bounds."""
+    """Build a configuration; a ConfigError names every key that is unknown or out of bounds.
+
+    CombinationError where keys do not go together. IdleKeyError where some are set, to anything but their defaults,
+    that the configuration's ``idle`` says change nothing: a mapping of keys to why, where it has such a method.
+    """
     known = {f.name for f in fields(config)}  # type: ignore[arg-type]
     for key in settings:
         if key not in known:
@@ -91,8 +97,19 @@ def configured(config: type[C], settings: Mapping[str, Any]) -> C:
     try:
         made: C = _adapter(config).validate_python({k: _whole(v) for k, v in settings.items()})
     except ValidationError as error:
-        raise ConfigError("; ".join(_told(problem) for problem in _telling(error.errors()))) from None
+        problems = error.errors()
+        kind = ConfigError if any(problem["loc"] for problem in problems) else CombinationError
+        raise kind("; ".join(_told(problem) for problem in _telling(problems))) from None
+    defaults = {field.name: field.default for field in fields(config)}  # type: ignore[arg-type]
+    if idle := {key: why for key, why in idle_keys(made).items() if getattr(made, key) != defaults[key]}:
+        raise IdleKeyError(idle)
     return made
+
+
+def idle_keys(config: Any) -> dict[str, str]:
+    """The keys of a configuration that change nothing because of what others are, and when: what its ``idle`` says."""
+    idle: dict[str, str] = config.idle() if hasattr(config, "idle") else {}
+    return idle
 
 
 def _telling(problems: Sequence[Any]) -> list[Any]:
@@ -113,7 +130,10 @@ def _told(problem: Any) -> str:
         message = f"'{value}' is no number"
     named = isinstance(value, dict) or f"'{value}'" in message or f"got {value}" in message
     shown = "" if named else f", got {value!r}"
-    return f"{where}: {message}{shown}" if where else message
+    hint = ""
+    if problem["type"] in ("too_short", "list_type", "tuple_type"):
+        hint = "; a list is written a;b;c (commas make a grid of runs), or [[a, b, c]] in a TOML file"
+    return f"{where}: {message}{shown}{hint}" if where else message
 
 
 def split(value: Any) -> Any:
@@ -161,6 +181,7 @@ def keys(config: type[Any]) -> list[Key]:
     for name in hints:
         told = described[name]
         kind = " | ".join(told["enum"]) if "enum" in told else str(told.get("type", _UNITS[_reads_units(hints[name])]))
+        kind = "list: a;b;c" if kind == "array" else kind
         out.append(Key(name, kind, str(defaults[name]), *_told_of(hints[name])))
     return out
 

@@ -1,7 +1,8 @@
 """What a user is told when something of theirs is wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from typing import Any
 
 
 class StrataError(Exception):
@@ -14,6 +15,22 @@ class TraceError(StrataError):
 
 class ConfigError(StrataError):
     """A configuration names an unknown key or carries a value out of bounds."""
+
+
+class CombinationError(ConfigError):
+    """Keys that are in bounds one by one do not go together, or not with the trace."""
+
+
+class IdleKeyError(CombinationError):
+    """Keys are set that change nothing: what they are of is switched off by another key."""
+
+    def __init__(self, idle: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{key} has no effect {why}" for key, why in idle.items()))
+        self.idle = dict(idle)  # key -> why, "unless placement is stream"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied as it was made: another process may be told."""
+        return type(self), (self.idle,)
 
 
 class StoreError(StrataError):

@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 from numba.np import linalg
 
 _HOUSE = Path(__file__).parents[1]
+_CHECKED = os.environ.get("NUMBA_BOUNDSCHECK") == "1"
 
 
 @cache
@@ -26,11 +27,14 @@ def cache_folder() -> Path:
     """Where compiled kernels are kept: ``$STRATA_CACHE`` (default ``~/.cache/strata``) / hash of the sources."""
     sources = sorted(p for floor in ("traces", "pipeline", "models") for p in (_HOUSE / floor).rglob("*.py"))
     key = hashlib.sha256(b"".join(p.read_bytes() for p in sources)).hexdigest()[:16]
-    checked = "-bounds" if os.environ.get("NUMBA_BOUNDSCHECK") == "1" else ""
+    checked = "-bounds" if _CHECKED else ""
     return Path(os.environ.get("STRATA_CACHE") or Path.home() / ".cache" / "strata") / (key + checked)
 
 
 config.CACHE_DIR = str(cache_folder())  # type: ignore[attr-defined]
+if _CHECKED:
+    # Kernels that look for indexes out of range need not be fast: 7 % less to compile. At 0 Numba cannot cache them.
+    config.OPT = config._OptLevel(1)  # type: ignore[attr-defined]
 
 
 def _no_blas() -> None:
@@ -52,15 +56,17 @@ class _Decorator(Protocol):
 
 
 _njit: Any = numba.njit  # its types know nothing of _nrt
-# nogil: runs of a study share one process and all cores.
-kernel: _Decorator = _njit(cache=True, error_model="numpy", nogil=True)
-inline_kernel: _Decorator = _njit(cache=True, error_model="numpy", nogil=True, inline="always")
+# nogil: runs of a study share one process and all cores. no_cfunc_wrapper: nobody asks for a kernel's address, and a
+# wrapper for C with every one was 3 % of all compiling.
+_OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True}
+kernel: _Decorator = _njit(**_OPTIONS)
+inline_kernel: _Decorator = _njit(**_OPTIONS, inline="always")
 # Lean kernels fill arrays they are given and allocate nothing. Numba counts the owners of every array that it takes
 # out of a NamedTuple: with a drive of a dozen arrays this was nearly all there was to see, 145 ns a programmed page;
 # without the counting 11 ns. A lean kernel makes no array, and calls and is called by lean kernels alone: inlined into
 # another kernel it is slow again.
-lean_kernel: _Decorator = _njit(cache=True, error_model="numpy", nogil=True, _nrt=False)
-inline_lean_kernel: _Decorator = _njit(cache=True, error_model="numpy", nogil=True, _nrt=False, inline="always")
+lean_kernel: _Decorator = _njit(**_OPTIONS, _nrt=False)
+inline_lean_kernel: _Decorator = _njit(**_OPTIONS, _nrt=False, inline="always")
 
 
 @intrinsic
@@ -97,6 +103,28 @@ def eight_bytes(typing_context: Any, array: Any, index: Any) -> Any:
         position = context.cast(builder, args[1], index_type, types.intp)
         address = builder.bitcast(builder.gep(struct.data, [position]), ir.IntType(64).as_pointer())
         return builder.load(address, align=1)
+
+    return signature, codegen
+
+
+@intrinsic
+def move_rows(typing_context: Any, array: Any, source: Any, target: Any, count: Any) -> Any:
+    """Copy ``count`` rows of an array to others of it, which may overlap; of a constant number without a branch."""
+    signature = types.void(array, source, target, count)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array_type = sig.args[0]
+        struct = context.make_array(array_type)(context, builder, args[0])
+        size = cgutils.unpack_tuple(builder, struct.strides)[0]
+        begin, end, rows = (context.cast(builder, args[i], sig.args[i], types.intp) for i in (1, 2, 3))
+        pointer, word, bit = ir.IntType(8).as_pointer(), ir.IntType(64), ir.IntType(1)
+        base = builder.bitcast(struct.data, pointer)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [pointer, pointer, word, bit]), "llvm.memmove.p0.p0.i64"
+        )
+        there, here = (builder.gep(base, [builder.mul(row, size)]) for row in (end, begin))
+        builder.call(function, [there, here, builder.mul(rows, size), bit(0)])
+        return context.get_dummy_value()
 
     return signature, codegen
 

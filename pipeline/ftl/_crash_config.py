@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from pipeline.ftl._power_loss import HALF, CrashAt, Protection
 from pipeline.ftl._recovery_config import RecoveryConfig
 from pipeline.ftl._recovery_model import Controller
 from pipeline.ftl.config import Config
@@ -20,7 +21,6 @@ REBUILT = {
     Victim.RANDOM: "the generator's state, journalled at every erasure",
     Victim.D_CHOICES: "valid counts and the generator's state",
 }
-HALF = -1
 
 
 class Shutdown(IntEnum):
@@ -45,10 +45,7 @@ class CrashConfig(Controller, RecoveryConfig, Config):
         Nanoseconds,
         Field(ge=0, description="time after which victims are compared once more; 0: about 150 times a run"),
     ] = 0
-    crash_at: Annotated[
-        int,
-        Field(ge=HALF, description="requests of the trace after which every drive loses power; -1: half of them"),
-    ] = HALF
+    crash_at: CrashAt = HALF
     crash_every: Annotated[
         int, Field(ge=0, description="requests from there to the next loss, and so on; 0: there is one")
     ] = 0
@@ -59,9 +56,7 @@ class CrashConfig(Controller, RecoveryConfig, Config):
     write_buffer: Annotated[
         int, Field(ge=0, le=1 << 24, description="pages that a drive acknowledges before it programs them")
     ] = 256
-    power_loss_protection: Annotated[
-        bool, Field(description="whether what stands in the write buffer is programmed when power is lost")
-    ] = True
+    power_loss_protection: Protection = True
     journal_records: Annotated[
         int, Field(ge=1, le=1 << 24, description="journal: records after which the counts are written whole")
     ] = 1 << 16
@@ -85,6 +80,11 @@ class CrashConfig(Controller, RecoveryConfig, Config):
                 f"placement: what {spelled(self.placement)} remembers of pages is lost with the power; possible are "
                 "none and stream"
             )
+
+    def idle(self) -> dict[str, str]:
+        """Keys that change nothing because of what others are, and when."""
+        clean = {"power_loss_protection": "unless shutdown is abnormal"} if self.shutdown == Shutdown.CLEAN else {}
+        return Config.idle(self) | clean
 
     @property
     def protected(self) -> bool:

@@ -2,13 +2,14 @@
 
 from typing import Annotated, NamedTuple
 
+from pipeline.ftl._columns import Volume
 from traces.table import F64, U8, U32, U64, Bool, Measured, Text, Unknown
 
 
 class FtlRecoverySummary(NamedTuple):
     """Recovery of validity counts by each mechanism after the same losses of power, one row a volume and mechanism."""
 
-    volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
+    volume: Volume
     mechanism: Annotated[
         Text,
         "parallel: cores with subsets and tables of their own, as configured; serial: one core; shared: a lock for "
@@ -80,7 +81,7 @@ class FtlRecoveryCrashes(NamedTuple):
     crash: Annotated[U32, "counted from 0"]
     requests: Annotated[U64, "of the trace that were given before it"]
     time: Annotated[U64, "of the last of them, nanoseconds since the trace's first request"]
-    volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
+    volume: Volume
     clean: Annotated[Bool, "whether counts and victims' order were written out before: recovery is skipped"]
     buffered_pages: Annotated[U32, "that stood in the write buffer"]
     lost_pages: Annotated[U32, "of them, those that were lost; the uninterrupted drive never gets them"]

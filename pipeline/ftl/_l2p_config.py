@@ -1,7 +1,7 @@
 """What a comparison of logical-to-physical maps is asked to be, and what each map takes in DRAM and flash."""
 
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -11,10 +11,11 @@ from pipeline.ftl._l2p_flush import SLACK
 from pipeline.ftl._l2p_state import IN_FLASH, Flush, Map, SlotPolicy
 from pipeline.ftl._learned_fit import GROUP
 from pipeline.ftl._nand_config import PRESETS, Times
+from pipeline.ftl._power_loss import CrashAt, Protection
 from pipeline.ftl.config import GROWN, Config
 from pipeline.ftl.drive import CapacityError, blocks_for, held_back
 from pipeline.ftl.placement import Placement
-from traces.config import ByName, split
+from traces.config import ByName, Nanoseconds, split
 from traces.errors import ConfigError
 
 CLASSES = 2  # of what a drive with its map in flash holds: data, map pages
@@ -55,10 +56,22 @@ def two_level_sizes(pages: int, *, fanout: int, slots: int, pointer: int, page: 
     return Sizes(structures * pointer, structures * slots * slot_bytes(fanout, pointer), buffer, structures * page)
 
 
+if TYPE_CHECKING:
+    NoPlacement = Placement
+else:
+    NoPlacement = ByName[(Placement.NONE,)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class L2pConfig(Config):
     """A drive, and the maps that are tried on it. ValueError where the keys do not go together."""
 
+    placement: Annotated[NoPlacement, Field(description="none: data and map pages are what is told apart here")] = (
+        Placement.NONE
+    )
+    window: Annotated[
+        Nanoseconds, Field(ge=0, description="time that a row of ftl_l2p_windows covers; 0: about 150 rows a volume")
+    ] = 0
     maps: Annotated[
         tuple[ByName[Map], ...],
         BeforeValidator(split),
@@ -136,22 +149,8 @@ class L2pConfig(Config):
             ge=0, lt=1 << 62, description="learned: pages of the host's after which segments are compacted; 0: never"
         ),
     ] = 1_000_000
-    crash_at: Annotated[
-        int,
-        Field(
-            ge=0,
-            lt=1 << 62,
-            description="power fails before each volume's request of this number, counted from 1; 0: it does not. The "
-            "flat map is taken to survive",
-        ),
-    ] = 0
-    power_loss_protection: Annotated[
-        bool,
-        Field(
-            description="whether changed pointers, and the write buffer, survive that; if not, their pages are what "
-            "map pages say, and what was written before"
-        ),
-    ] = False
+    crash_at: CrashAt = 0
+    power_loss_protection: Protection = True
     cell: Annotated[ByName[Cell], Field(description="bits a flash cell holds: times of the break-even figures")] = (
         Cell.TLC
     )
@@ -173,6 +172,22 @@ class L2pConfig(Config):
         if self.slots >= (targets := self.targets(Map.TWO_LEVEL)):
             raise ValueError(f"slots: {self.slots} is not fewer than the {targets} pointers of a map page")
         Config.__post_init__(self)
+
+    def idle(self) -> dict[str, str]:
+        """Keys that change nothing because of what others are, and when."""
+        two_level, dftl = Map.TWO_LEVEL in self.maps, Map.DFTL in self.maps
+        as_large = dftl and not self.cache_entries  # DFTL's cache has the DRAM of the two-level map
+        alone = "unless maps has two-level"
+        sized = f"{alone}, or dftl while cache_entries is 0"
+        every = dict.fromkeys(("fanout", "slots", "dirty_batch"), (sized, two_level or as_large))
+        every["slot_policy"] = (alone, two_level)
+        every["flush"] = ("unless maps has two-level or dftl", two_level or dftl)
+        every |= dict.fromkeys(("cache_entries", "protected_share"), ("unless maps has dftl", dftl))
+        learned = ("unless maps has learned", Map.LEARNED in self.maps)
+        every |= dict.fromkeys(("gamma", "learn_buffer", "compact_every"), learned)
+        every["power_loss_protection"] = ("while crash_at is 0", self.crash_at != 0)
+        mine = {key: why for key, (why, works) in every.items() if not works}
+        return Config.idle(self) | mine | {"streams": "where data and map pages are what is told apart"}
 
     # how large
 
@@ -273,20 +288,21 @@ class L2pConfig(Config):
         """Of the flash's operations."""
         return PRESETS[self.cell]
 
-    def grown(self, logical: int) -> int:
-        """The pages themselves, or as many as it takes for the spare to work beside the map pages."""
-        logical, pages = max(logical, 1), self.block_pages
+    @property
+    def least(self) -> int:
+        """Pages from which on the spare works for certain, beside the map pages; ConfigError if none are enough."""
         usable = self.spare / (1 - self.spare) - (1 / self.densest if self.densest else 0)
         if usable <= 0:
             raise ConfigError(
                 f"spare {self.spare} is less than what map pages of {self.densest} pointers take; raise spare or fanout"
             )
-        needed = int(np.ceil(pages * (self.held + self.open + 2) / usable))
+        return int(np.ceil(self.block_pages * (self.held + self.open + 2) / usable))
+
+    def grown(self, logical: int) -> int:
+        """The pages themselves, or as many as it takes for the spare to work beside the map pages."""
+        logical, needed = max(logical, 1), self.least
         if logical >= needed:
             return logical
-        if needed > max(GROWN * logical, GROWN * pages * 64):
-            raise ConfigError(
-                f"reserve {self.reserve} and spare {self.spare} need a drive of {needed} pages, and the trace has "
-                f"{logical} for it: lower reserve, raise spare or give the drive's size"
-            )
+        if needed > max(GROWN * logical, GROWN * self.block_pages * 64):
+            raise self.too_large(needed, logical)
         return needed

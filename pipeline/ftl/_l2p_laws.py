@@ -44,10 +44,11 @@ def check_maps(maps: Maps) -> None:
 
 
 def check_content(flat: Maps, maps: Maps) -> None:
-    """X9: what was all served, and met no loss of power, has the flat map's pages mapped; BrokenLawError."""
+    """X9: what was all served, and lost nothing with the power, has the flat map's pages mapped; BrokenLawError."""
     for volume in range(flat.fleet.start.size - 1):
         books = maps.books[2 * volume]
-        if not books.prepared or books.stopped or flat.books[2 * volume].stopped or 0 < maps.crash_at <= books.given:
+        undone = books.reverted + books.gone + books.lost
+        if not books.prepared or books.stopped or flat.books[2 * volume].stopped or undone:
             continue
         have, want = mapped_pages(maps, volume), mapped_pages(flat, volume)
         if off := int(np.count_nonzero(have != want)):

@@ -4,6 +4,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from pipeline.ftl._columns import HostPrograms, Volume
 from pipeline.ftl._l2p_ask import crash, find, trim, write
 from pipeline.ftl._l2p_learn import count_segments, program_buffer, waits
 from pipeline.ftl._l2p_state import Map, Mapped, Maps, map_of, prepare_map
@@ -13,17 +14,17 @@ from pipeline.ftl.replay import Request, Rules, look_ahead
 from pipeline.ftl.victim import Whole, draw, prepare_blocks
 from traces.block import Op
 from traces.kernel import inline_lean_kernel, lean_kernel
-from traces.table import F64, I64, U8, U32, U64, Unknown
+from traces.table import F64, I64, U8, U64, Unknown
 
 
 class FtlL2pWindows(NamedTuple):
     """Maps over time: a row for each window, volume and map in which the volume was asked for anything."""
 
     time: Annotated[U64, "when the window begins, nanoseconds since the trace's first request"]
-    volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
+    volume: Volume
     map: Annotated[U8, "0 flat, 1 two-level, 2 DFTL, 3 learned"]
     requests: Annotated[U64, "requests served, of all kinds"]
-    host_programs: Annotated[U64, "pages programmed for the host"]
+    host_programs: HostPrograms
     map_programs: Annotated[U64, "map pages rewritten"]
     gc_programs: Annotated[U64, "pages copied by garbage collection, map pages among them"]
     erases: Annotated[U64, "blocks erased"]
@@ -167,8 +168,6 @@ def replay(mapped: Mapped, trace: Request, rules: Rules, out: FtlL2pWindows, row
                 end_window(mapped, trace.volume[i], rules.window, out, row)
                 row += 1
             begin_window(mapped, rules.window, at)
-        if books.given == mapped.crash_at and mapped.kind != Map.FLAT:
-            crash(mapped, mapped.protected)
         now.requests += 1
         served = ask(mapped, trace, i, rules)
         if served < 0:
@@ -201,6 +200,18 @@ def serve(maps: Maps, trace: Request, begins: I64, rules: Rules, out: FtlL2pWind
             return row, first - 1 - after
         row = after
     return row, -1
+
+
+@lean_kernel
+def lose_power(maps: Maps, protected: bool) -> None:
+    """Power fails: all volumes that were asked for anything by now find their maps again. The flat map survives."""
+    for volume in range(maps.fleet.start.size - 1):
+        books = maps.books[2 * volume]
+        if maps.kind != Map.FLAT and books.prepared and not books.stopped:
+            mapped = map_of(maps, volume)
+            crash(mapped, protected)
+            if maps.kind == Map.LEARNED:
+                count_segments(mapped)
 
 
 @lean_kernel

@@ -124,8 +124,6 @@ class Maps(NamedTuple):
     limit: int
     words: int
     compact_every: int
-    crash_at: int
-    protected: bool
     fleet: Fleet
     place: Any  # [volume, and one past the last] PLACE
     second: NDArray[np.uint32]
@@ -159,8 +157,6 @@ class Mapped(NamedTuple):
     safe: int
     dram: int  # bytes, beside those of segments
     compact_every: int  # pages programmed for the host; 0: never
-    crash_at: int  # request, counted from 1; 0: never
-    protected: bool  # changed pointers against loss of power
     drive: Drive
     second: NDArray[np.uint32]  # [logical page] its pointer in flash
     fresh: NDArray[np.uint32]  # [logical page] its pointer, where that in flash is stale
@@ -190,8 +186,6 @@ def new_maps(
     limit: int,
     gamma: int,
     compact_every: int,
-    crash_at: int,
-    protected: bool,
     entries: list[int],
     safe: list[int],
     dram: list[int],
@@ -229,8 +223,6 @@ def new_maps(
         limit=limit,
         words=words,
         compact_every=compact_every,
-        crash_at=crash_at,
-        protected=protected,
         fleet=fleet,
         place=place,
         second=zeros(total["page"], np.uint32),
@@ -279,8 +271,6 @@ def map_with(maps: Maps, volume: Whole, drive: Drive) -> Mapped:
         at.safe,
         at.dram,
         maps.compact_every,
-        maps.crash_at,
-        maps.protected,
         drive,
         maps.second[at.page : end.page],
         maps.fresh[at.page : end.page],

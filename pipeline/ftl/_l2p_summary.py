@@ -3,15 +3,29 @@
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pipeline.ftl._columns import (
+    Capacity,
+    Erases,
+    GrownTo,
+    HostPrograms,
+    LogicalPages,
+    PagesRead,
+    PhysicalPages,
+    PrefillPrograms,
+    TrimmedPages,
+    UnmappedRead,
+    Volume,
+)
 from pipeline.ftl._l2p_config import L2pConfig
 from pipeline.ftl._l2p_laws import mapped_pages
 from pipeline.ftl._l2p_state import BOOKS, PLACE, Map, Maps, map_with
 from pipeline.ftl._learned import Figures, figures
 from pipeline.ftl._learned_fit import GROUP
 from pipeline.ftl._learned_levels import LEVELS, ROOM
-from pipeline.ftl.fleet import drive_of, state_bytes
-from traces.table import F64, U8, U32, U64, Bool, Unknown, empty
+from pipeline.ftl.fleet import drive_of, grown_to, state_bytes
+from traces.table import F64, U8, U64, Bool, Unknown, empty
 
 TIB = 1 << 40
 
@@ -19,11 +33,12 @@ TIB = 1 << 40
 class FtlL2pSummary(NamedTuple):
     """Logical-to-physical maps under one trace, a row a volume and map; all drives have the same blocks."""
 
-    volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
+    volume: Volume
     map: Annotated[U8, "0 flat, 1 two-level, 2 DFTL, 3 learned"]
-    capacity: Annotated[U64, "bytes that the drive exports (compact layout: room for what the trace writes)"]
-    logical_pages: Annotated[U64, "the same in pages"]
-    physical_pages: Annotated[U64, "pages of all blocks"]
+    capacity: Capacity
+    logical_pages: LogicalPages
+    physical_pages: PhysicalPages
+    grown_to: GrownTo
     fanout: Annotated[U64, "pointers in a map page; 0 where there are none"]
     map_pages: Annotated[U64, "map pages when all of them are written"]
     dram_bytes: Annotated[
@@ -70,8 +85,8 @@ class FtlL2pSummary(NamedTuple):
     data_reads: Annotated[U64, "of lookups, those that found a page of data and read it from flash"]
     map_reads_per_read: Annotated[F64, "map_reads / lookups; NULL where nothing was looked up", Unknown(-1)]
     hit_ratio: Annotated[F64, "share of lookups that are not map_reads; NULL where nothing was looked up", Unknown(-1)]
-    pages_read: Annotated[U64, "pages read by the host"]
-    unmapped_read: Annotated[U64, "of pages_read, those that hold nothing"]
+    pages_read: PagesRead
+    unmapped_read: UnmappedRead
     updates: Annotated[U64, "pointers that the host changed: pages written and unmapped"]
     update_hits: Annotated[
         U64,
@@ -85,7 +100,7 @@ class FtlL2pSummary(NamedTuple):
         "of what an approximate segment covers (learned)",
     ]
     rewrite_reads: Annotated[U64, "map pages read to be rewritten: all that did not change as a whole"]
-    host_programs: Annotated[U64, "pages programmed for the host"]
+    host_programs: HostPrograms
     spared_programs: Annotated[
         U64, "learned: pages written that were written again or discarded before they left the write buffer"
     ]
@@ -95,13 +110,18 @@ class FtlL2pSummary(NamedTuple):
     gc_data_programs: Annotated[U64, "pages of data copied by garbage collection"]
     gc_map_programs: Annotated[U64, "map pages copied by garbage collection"]
     programs: Annotated[U64, "pages programmed since the trace began: all of these"]
-    prefill_programs: Annotated[U64, "pages programmed before the trace began; in no other figure"]
-    erases: Annotated[U64, "blocks erased since the trace began"]
-    trimmed_pages: Annotated[U64, "pages unmapped by discards and write-zeroes"]
+    prefill_programs: PrefillPrograms
+    erases: Erases
+    trimmed_pages: TrimmedPages
     mapped_pages: Annotated[U64, "logical pages of data mapped at the end, those in the write buffer among them"]
     wa: Annotated[F64, "write amplification: programs / host_programs; NULL if nothing was written", Unknown(-1)]
     wa_data: Annotated[F64, "the same without the map's programs and copies; NULL if nothing was written", Unknown(-1)]
-    wa_over_flat: Annotated[F64, "wa less the flat map's; NULL if nothing was written", Unknown(-1000)]
+    wa_over_flat: Annotated[
+        F64,
+        "wa less the flat map's; NULL where nothing was written, not all was served or a crash lost pages: what is "
+        "not there is neither moved nor read",
+        Unknown(-1000),
+    ]
     buffer_peak: Annotated[
         U64,
         "the most changed pointers, or pages in the write buffer, that ever waited, before the trace began or since",
@@ -120,7 +140,8 @@ class FtlL2pSummary(NamedTuple):
     ]
     slowdown: Annotated[
         F64,
-        "flash_ns and spared_ns over the flat map's, less 1; NULL where the flash had no work or not all was served",
+        "flash_ns and spared_ns over the flat map's, less 1; NULL where the flash had no work, not all was served or "
+        "a crash lost pages",
         Unknown(-1000),
     ]
     break_even_read_ns: Annotated[
@@ -135,7 +156,7 @@ class FtlL2pSummary(NamedTuple):
         "nothing was looked up or even 1 would not do",
         Unknown(-1),
     ]
-    pays: Annotated[Bool, "whether DRAM is saved, everything was served and slowdown is within the tolerance"]
+    pays: Annotated[Bool, "whether DRAM is saved, all was served, nothing lost, and slowdown is within the tolerance"]
     state_bytes: Annotated[U64, "memory of the emulated drive and map as allocated"]
 
 
@@ -144,10 +165,14 @@ def _share(part: Any, whole: Any) -> Any:
     return np.where(whole > 0, part / np.maximum(whole, 1), -1.0)
 
 
-def summary(every: list[Maps], config: L2pConfig) -> FtlL2pSummary:
-    """A row for each volume that was asked for anything and each map; the flat map's comes first."""
+def summary(every: list[Maps], config: L2pConfig, reached: NDArray[np.uint64]) -> FtlL2pSummary:
+    """A row for each volume that was asked for anything and each map; the flat map's comes first.
+
+    ``reached`` is as of `pipeline.ftl.fleet.grown_to`.
+    """
     flat, times, counts = every[0], config.times, []
     volumes = np.flatnonzero(flat.books[::2].given)
+    grown = grown_to(config, flat.fleet, reached)[volumes]
     for maps in every:
         now, books = maps.fleet.tally[::2][volumes], maps.books[::2][volumes]
         programs = now.host + now.map + now.gc
@@ -169,6 +194,7 @@ def summary(every: list[Maps], config: L2pConfig) -> FtlL2pSummary:
             "capacity": start.bound << maps.fleet.page_shift,
             "logical_pages": start.bound,
             "physical_pages": start.blocks * maps.fleet.pages,
+            "grown_to": grown,
             "fanout": maps.fanout,
             "map_pages": start.logical - start.bound,
             "dram_bytes": [size.dram for size in sizes],
@@ -231,7 +257,9 @@ def summary(every: list[Maps], config: L2pConfig) -> FtlL2pSummary:
 def _against(mine: dict[str, Any], flat: dict[str, Any], config: L2pConfig) -> dict[str, Any]:
     """How a map stands against the flat one of the same volumes."""
     dram, whole = np.array(mine["dram_bytes"]), np.array(flat["dram_bytes"])
-    known = (flat["flash_ns"] > 0) & (mine["unserved"] == 0) & (flat["unserved"] == 0)
+    whole_map = (mine["reverted_pages"] == 0) & (mine["gone_pages"] == 0) & (mine["lost_pages"] == 0)
+    alike = (mine["unserved"] == 0) & (flat["unserved"] == 0) & whole_map
+    known = alike & (flat["flash_ns"] > 0)
     work = mine["flash_ns"] + mine["spared_ns"]
     slowdown = np.where(known, work / np.maximum(flat["flash_ns"], 1) - 1, -1000)
     # what is left for the map reads of lookups when all else has been done
@@ -240,7 +268,7 @@ def _against(mine: dict[str, Any], flat: dict[str, Any], config: L2pConfig) -> d
     return {
         "dram_per_tib": dram * (TIB / mine["capacity"]),
         "dram_saved": 1 - dram / np.maximum(whole, 1),
-        "wa_over_flat": np.where(mine["host_programs"] > 0, mine["wa"] - flat["wa"], -1000),
+        "wa_over_flat": np.where(alike & (mine["host_programs"] > 0), mine["wa"] - flat["wa"], -1000),
         "slowdown": slowdown,
         "break_even_read_ns": np.where(
             known & (mine["map_reads"] > 0), np.maximum(left, 0) / np.maximum(mine["map_reads"], 1), -1

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from pipeline.ftl._cell import Cell, Flash
-from traces.config import ByName, Bytes, Nanoseconds, without_effect
+from traces.config import ByName, Bytes, Nanoseconds
 
 
 class Loop(IntEnum):
@@ -105,13 +105,16 @@ class Timing(Flash):
             self.read_time or preset.read, self.program_time or preset.program, self.erase_time or preset.erase
         )
 
-    def check_timing(self, block_pages: int) -> None:
-        """ValueError where the keys do not go together."""
+    def idle(self) -> dict[str, str]:
+        """Keys that change nothing because of what others are, and when."""
+        out = {} if self.timing == Loop.CLOSED else {"queue_depth": "unless timing is closed"}
         if self.timing == Loop.OFF:
             keys = ("channels", "dies", "planes", "read_time", "program_time", "erase_time", "bus", "overhead")
-            without_effect(self, (*keys, "write_buffer", "acknowledge", "scheduling"), "while timing is off")
-        if self.timing != Loop.CLOSED:
-            without_effect(self, ("queue_depth",), "unless timing is closed")
+            out |= dict.fromkeys((*keys, "write_buffer", "acknowledge", "scheduling"), "while timing is off")
+        return out
+
+    def check_timing(self, block_pages: int) -> None:
+        """ValueError where the keys do not go together."""
         width = self.channels * self.dies * self.planes
         if self.timing != Loop.OFF and block_pages % width:
             raise ValueError(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.ftl._nand_books import BOOK, BUCKETS, DEEPEST, KINDS, FtlLatency, latencies
 from pipeline.ftl._nand_config import Acknowledge, Loop, Scheduling, Timing
-from pipeline.ftl._nand_units import GAPS, LANE, MOMENT, OP, PLACE, UNIT, Nand
+from pipeline.ftl._nand_units import LANE, MOMENT, NEVER, OP, PLACE, UNIT, Nand
 from traces.kernel import lean_kernel
 
 # A die tells so many waiting operations apart for each row of its share of the write buffer and of a block. A page that
@@ -20,9 +20,9 @@ DEEPEST_RING = 16  # at most 2 ** 16
 class Nands(NamedTuple):
     """The flash of all drives of a fleet: the numbers of `Nand`, and its arrays one drive after the other.
 
-    Bytes a drive: 656 a die or channel; 36 to 40 a page of the write buffer; 8 a request under way (open loop 32 KiB);
-    172,032 of histograms, of which little is ever touched; where reads go first, 32 for each operation that a die can
-    tell apart: 512 to 1024 for each row of its share of the write buffer and of a block.
+    Bytes a drive: 808 a die or channel; 64 to 96 a page of the write buffer; 16 a page of a block; 8 a request under
+    way (open loop 32 KiB); 172,032 of histograms, of which little is ever touched; where reads go first, 32 for each
+    operation that a die can tell apart: 512 to 1024 for each row of its share of the write buffer and of a block.
     """
 
     dies: int
@@ -44,9 +44,9 @@ class Nands(NamedTuple):
     kinds: int  # of books; 0 where time is not modelled
     lanes: Any
     units: Any
-    gaps: NDArray[np.int64]
     ops: Any
     places: Any
+    listed: NDArray[np.int64]
     heads: NDArray[np.int32]
     waiting: NDArray[np.int64]
     counts: NDArray[np.int64]
@@ -66,7 +66,8 @@ def new_nands(config: Timing, volumes: int, *, page: int, block_pages: int, wind
     if config.scheduling == Scheduling.READS_FIRST:
         operations = OPS_EACH * (buffer + block_pages) // (dies * config.planes) + SPARE_OPS
         depth = 1 << min(DEEPEST_RING, operations.bit_length())
-    chains = 1 << (buffer - 1).bit_length()
+    # eight for each place: copies ask for pages that are hardly ever there, and most chains are to be empty
+    chains = 8 << (buffer - 1).bit_length()
     closed = config.timing == Loop.CLOSED
     deepest = config.queue_depth if closed else DEEPEST
     pages = np.arange(block_pages)
@@ -78,6 +79,7 @@ def new_nands(config: Timing, volumes: int, *, page: int, block_pages: int, wind
     moment.first = -1
     units: Any = np.zeros(volumes * (dies + config.channels), UNIT).view(np.recarray)
     units.row = units.read_row = units.written = units.collected = -1
+    units.idle[..., 1] = NEVER
     return Nands(
         dies=dies,
         window=window,
@@ -98,9 +100,9 @@ def new_nands(config: Timing, volumes: int, *, page: int, block_pages: int, wind
         kinds=2 * KINDS,
         lanes=lanes,
         units=units,
-        gaps=np.zeros(units.size * GAPS * 2, np.int64).reshape(-1, 2),
         ops=np.zeros(volumes * dies * depth, OP).view(np.recarray),
         places=np.zeros(volumes * buffer, PLACE).view(np.recarray),
+        listed=np.zeros((volumes * block_pages, 2), np.int64),
         heads=np.zeros(volumes * chains, np.int32),
         waiting=np.zeros(volumes * deepest, np.int64),
         counts=np.zeros(volumes * 2 * KINDS * BUCKETS, np.int64).reshape(-1, BUCKETS),
@@ -130,9 +132,9 @@ def nand_of(nands: Nands | None, volume: int) -> Nand | None:
         nands.depth,
         nands.lanes,
         nands.units[volume * units : (volume + 1) * units],
-        nands.gaps[volume * units * GAPS : (volume + 1) * units * GAPS],
         nands.ops[volume * nands.dies * nands.depth : (volume + 1) * nands.dies * nands.depth],
         nands.places[volume * nands.buffer : (volume + 1) * nands.buffer],
+        nands.listed[volume * nands.lanes.size : (volume + 1) * nands.lanes.size],
         nands.heads[volume * nands.chains : (volume + 1) * nands.chains],
         nands.waiting[volume * nands.deepest : (volume + 1) * nands.deepest],
         nands.counts[volume * nands.kinds : (volume + 1) * nands.kinds],

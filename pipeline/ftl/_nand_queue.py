@@ -88,7 +88,7 @@ def go_first(nand: Nand, number: Whole, ready: Whole) -> Any:
     """When a die begins a read of the host that is ready then; the read is settled."""
     die, now, begin = nand.units[number], nand.moment[0].start, -1
     if die.gaps > 0:
-        begin = slip_in(nand.units, nand.gaps, number, now, ready, nand.read)
+        begin = slip_in(die, now, ready, nand.read)
     if begin < 0:
         advance(nand, number, ready)
         begin = max(ready, die.free)

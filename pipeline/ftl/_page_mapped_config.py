@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.ftl._nand_config import Timing
+from pipeline.ftl._nand_config import Loop, Timing
 from pipeline.ftl._wear_config import Wearing
 from pipeline.ftl.config import Config
 
@@ -15,6 +15,15 @@ class PageMappedConfig(Timing, Wearing, Config):
         Wearing.__post_init__(self)
         self.check_timing(self.block_pages)
         Config.__post_init__(self)
+
+    def idle(self) -> dict[str, str]:
+        """Keys that change nothing because of what others are, and when."""
+        out = Config.idle(self) | Timing.idle(self) | Wearing.idle(self)
+        if self.factory_bad or ("endurance_spread" not in out and self.endurance_spread):
+            out.pop("seed", None)
+        if self.timing == Loop.OFF and not self.wears:
+            out["cell"] = "while timing is off and nothing asks for wear"
+        return out
 
     @property
     def held(self) -> int:

@@ -20,6 +20,10 @@ tables: with 4,096, 16,384 and 65,536 blocksets.
     slots of two bytes, asked for ahead                          2.4, 2.5, 1.2
     the same, and a branch for each that comes round to zero     2.4, 2.4, 1.2; but 1.4 each of two at once
     chunks of 128 and 512 entries in place of 256                1.9 to 2.2
+    the table asked for to read, not to write, or 1,024 ahead    the same, +- 5 %
+    asked for between indexes and increments                     5 % less
+    asked for a line at a time between increments                25 % less
+    indexes of two bytes, read four at a time                    3 to 5 % less, though the vectors are whole (vpmovdw)
 """
 
 from typing import Any, NamedTuple
@@ -27,6 +31,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.ftl.fleet import zeros
 from traces.kernel import exchange, lean_kernel, prefetch
 from traces.table import I64, U32, U64
 
@@ -62,7 +67,8 @@ class Local(NamedTuple):
 
     counts: U32  # [blockset, then the extra slots]
     low: NDArray[np.uint16]  # to be added to them; empty if there are too many
-    since: I64  # [0] entries in ``low``
+    # [0] entries in ``low``. On a cache line of its own: on one with another core's, two at once counted 1.3 G/s each
+    since: I64
     seen: U64  # a bit for each address, and a word for none; empty if they are not asked for
 
 
@@ -82,8 +88,8 @@ class Common(NamedTuple):
 
 
 def room_for(table: NDArray[Any]) -> Room:
-    """For a core that reads this table."""
-    return Room(np.empty(CHUNK, table.dtype), np.empty(CHUNK, np.uint32), np.empty(CHUNK, np.uint64))
+    """For a core that reads this table, in pages of memory that no other core has a part of."""
+    return Room(zeros(CHUNK, table.dtype), zeros(CHUNK, np.uint32), zeros(CHUNK, np.uint64))
 
 
 @lean_kernel

@@ -171,8 +171,27 @@ class Wearing(Flash):
             )
         if self.refresh > self.retries:
             raise ValueError(f"refresh {self.refresh} is never reached with retries {self.retries}")
-        if self.worn and self.retirement == Retirement.NONE and self.rber == Rber.NONE:
-            raise ValueError("worn has no effect where blocks do not wear out (retirement) and have no errors (rber)")
+
+    def idle(self) -> dict[str, str]:
+        """Keys that change nothing because of what others are, and when."""
+        worn_out = bool(self.retirement or self.rber)
+        errs = self.rber != Rber.NONE
+        every = {
+            "endurance": ("unless retirement, rber, levelling or factory_bad asks for wear", self.wears),
+            "endurance_spread": ("while retirement and rber are none", worn_out),
+            "spread": (
+                "unless endurance_spread has one, for retirement or rber",
+                worn_out and self.endurance_spread > 0,
+            ),
+            "worn": ("while retirement and rber are none", worn_out),
+            "levelling_gap": ("unless levelling is static", self.levelling == Levelling.STATIC),
+            "levelling_every": ("unless levelling is static", self.levelling == Levelling.STATIC),
+            "retention_unit": ("unless rber is power-law", self.rber == Rber.POWER_LAW),
+            "warranty": ("unless retirement, rber, levelling or factory_bad asks for wear", self.wears),
+        }
+        errors = ("rber_constants", "correctable", "retries", "retry_gain", "refresh")
+        every |= dict.fromkeys(errors, ("while rber is none", errs))
+        return {key: why for key, (why, works) in every.items() if not works}
 
     @property
     def wears(self) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import BeforeValidator, Field
@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from pipeline.ftl.drive import CapacityError, Frontiers, blocks_for, held_back
 from pipeline.ftl.placement import HOST_PLACEMENTS, MOST_CLASSES, MOST_COUNTED, Placement
 from pipeline.ftl.victim import Victim
-from traces.config import ByName, Bytes, Nanoseconds
+from traces.config import ByName, Bytes, Nanoseconds, split
 from traces.errors import ConfigError
 
 GROWN = 16  # a small volume may become so many times larger for its spare to work, before that is a mistake
@@ -39,8 +39,14 @@ class Zeroes(IntEnum):
     PROGRAM = 1
 
 
+if TYPE_CHECKING:
+    HostPlacement = Placement
+else:
+    HostPlacement = ByName[HOST_PLACEMENTS]  # without what is for maps that are kept in flash
+
+
 def _many(value: Any) -> Any:
-    return (value,) if isinstance(value, int | str) else value
+    return (value,) if isinstance(value, int) else split(value)
 
 
 Sizes = Annotated[tuple[Bytes, ...], BeforeValidator(_many)]
@@ -84,7 +90,7 @@ class Config:
         ByName[Frontiers], Field(description="one: host and collector share the open block; separate: one for each")
     ] = Frontiers.ONE
     placement: Annotated[
-        ByName[Placement],
+        HostPlacement,
         Field(
             description="how data is told apart, each class with frontiers of its own. none: not at all; stream: by "
             "the request's stream modulo streams (what a generator as hot-cold knows of its data, or what the host "
@@ -127,6 +133,17 @@ class Config:
                     raise ValueError(f"{name}: volume {volume} must have 1 to {ADDRESSES} pages, got {size} bytes")
         for volume in range(len(self.exported)):
             self.blocks(volume)
+
+    def idle(self) -> dict[str, str]:
+        """Keys that change nothing because of what others are, and when."""
+        drawn = self.victim in (Victim.RANDOM, Victim.D_CHOICES) or self.prefill == Prefill.RANDOM
+        every = {
+            "choices": ("unless victim is d-choices", self.victim == Victim.D_CHOICES),
+            "window_blocks": ("unless victim is windowed", self.victim == Victim.WINDOWED),
+            "streams": ("while placement is none", self.placement != Placement.NONE),
+            "seed": ("unless victim is random or d-choices, or prefill random: nothing else is drawn", drawn),
+        }
+        return {key: why for key, (why, works) in every.items() if not works}
 
     @property
     def exported(self) -> tuple[int, ...]:
@@ -171,18 +188,27 @@ class Config:
             )
         return blocks
 
+    @property
+    def least(self) -> int:
+        """Pages from which on the spare works for certain: what smaller volumes are given."""
+        return int(np.ceil(self.block_pages * (self.held + self.open) * (1 - self.spare) / self.spare))
+
     def grown(self, logical: int) -> int:
         """The pages themselves, or as many as it takes for the spare to work."""
         logical = max(logical, 1)
         try:
             blocks_for(logical, self.block_pages, self.spare, self.held, self.open)
         except CapacityError:
-            held = self.held + self.open
-            needed = int(np.ceil(self.block_pages * held * (1 - self.spare) / self.spare))
+            needed = self.least
             if needed > max(GROWN * logical, GROWN * self.block_pages * 64):
-                raise ConfigError(
-                    f"reserve {self.reserve} and spare {self.spare} need a drive of {needed} pages, and the trace has "
-                    f"{logical} for it: lower reserve, raise spare or give the drive's size"
-                ) from None
+                raise self.too_large(needed, logical) from None
             return needed
         return logical
+
+    def too_large(self, needed: int, logical: int) -> ConfigError:
+        """The error of a volume that would have to grow too much for its spare to work."""
+        lower = "lower reserve, " if self.reserve > 1 else ""
+        return ConfigError(
+            f"reserve {self.reserve} and spare {self.spare} need a drive of {needed} pages, and the trace has "
+            f"{logical} for it: {lower}raise spare, lower block_pages or give the drive's size"
+        )

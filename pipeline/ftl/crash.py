@@ -31,25 +31,24 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
-from pipeline.ftl import page_mapped
-from pipeline.ftl._crash_config import HALF, CrashConfig
+from pipeline.ftl._crash_config import CrashConfig
 from pipeline.ftl._crash_drives import Drives
 from pipeline.ftl._crash_tables import FtlRecoveryCrashes, FtlRecoveryModel, FtlRecoverySummary
+from pipeline.ftl._power_loss import HALF, settled
 from pipeline.ftl.fit import fit as fit_drive
-from pipeline.ftl.replay import Request, survey
+from pipeline.ftl.page_mapped import surveyed
+from pipeline.ftl.replay import Request
 from pipeline.stage import Rows, Stage
 from traces.block import Block
 from traces.errors import ConfigError
 from traces.info import TraceInfo
-from traces.table import arrays
 
 
 def fit(config: CrashConfig, info: TraceInfo, rows: Callable[[], Iterable[pl.DataFrame]]) -> CrashConfig:
     """Settle the drive by the trace, and when it loses power. ConfigError if the trace is too short for that."""
-    crash_at = info.rows // 2 if config.crash_at == HALF else config.crash_at
-    if crash_at > info.rows:
-        raise ConfigError(f"crash_at is {crash_at}; the trace has {info.rows} requests")
-    return fit_drive(replace(config, crash_at=crash_at), info, rows)
+    if not config.crash_at and info.rows:
+        raise ConfigError("crash_at is 0: power does not fail, and there is nothing to recover")
+    return fit_drive(replace(config, crash_at=settled(config.crash_at, info)), info, rows)
 
 
 def run(trace: Iterable[pl.DataFrame], config: CrashConfig) -> Iterator[Rows]:
@@ -58,18 +57,11 @@ def run(trace: Iterable[pl.DataFrame], config: CrashConfig) -> Iterator[Rows]:
     ConfigError if the configuration is not settled (see `fit`) or the trace ends before the first loss, TraceError for
     a row that cannot be replayed, BrokenLawError if what was recovered is not what the uninterrupted drive has.
     """
-    if not config.exported or not config.capacity or not config.window or config.crash_at == HALF:
-        raise ConfigError(
-            "capacity, footprint (compact layout), window and crash_at must be settled by the trace: call fit first"
-        )
-    capacity = np.array(config.capacity, np.uint64)
-    drives, latest = Drives(config), 0
-    for batch in trace:
-        rows = arrays(Request, batch)
+    if config.crash_at == HALF:
+        raise ConfigError("crash_at must be settled by the trace: call fit first")
+    drives = Drives(config)
+    for rows in surveyed(trace, config):
         many = rows.time.size
-        if not many:
-            continue
-        page_mapped.refuse(*survey(rows, capacity, np.uint64(latest)), rows, drives.given, config)
         windows = rows.time // np.uint64(config.window)
         edges = {0, many, *(np.flatnonzero(np.diff(windows)) + 1).tolist()}
         edges.update(range(drives.next_crash - drives.given, many, config.crash_every or many))
@@ -77,7 +69,6 @@ def run(trace: Iterable[pl.DataFrame], config: CrashConfig) -> Iterator[Rows]:
             drives.enter(int(windows[begin]))
             yield from drives.crash_if_due()
             drives.feed(Request._make(column[begin:end] for column in rows))
-        latest = int(rows.time[-1])
     yield from drives.crash_if_due()
     if not drives.crashes:
         raise ConfigError(f"crash_at is {config.crash_at}; the trace has {drives.given} requests")

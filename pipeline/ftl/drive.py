@@ -165,7 +165,7 @@ def held_back(reserve: int, placement: Placement, classes: int) -> int:
     return reserve + (classes - 1 if placement > Placement.STREAM else 0)
 
 
-@lean_kernel
+@inline_lean_kernel
 def open_block(drive: Drive, frontier: int) -> None:
     """Give a full frontier an erased block."""
     block = open_erased(drive.blocks, drive.wear)
@@ -176,11 +176,11 @@ def open_block(drive: Drive, frontier: int) -> None:
 
 
 @lean_kernel
-def shut(drive: Drive, block: Whole) -> None:
+def shut(tally: Any, blocks: Blocks, wear: Wear | None, block: Whole) -> None:
     """The block's last page is programmed."""
-    drive.tally[0].closed += drive.pages
-    close(drive.blocks, block)
-    close_block(drive.blocks, drive.wear, block)
+    tally[0].closed += blocks.pages
+    close(blocks, block)
+    close_block(blocks, wear, block)
 
 
 @inline_lean_kernel
@@ -195,7 +195,7 @@ def place(drive: Drive, frontier: int, page: Whole) -> None:
     drive.cursor[frontier] = cell + 1
     drive.room[frontier] -= 1
     if drive.room[frontier] == 0:
-        shut(drive, block)
+        shut(drive.tally, drive.blocks, drive.wear, block)
 
 
 @inline_lean_kernel
@@ -259,7 +259,7 @@ def copy_out(drive: Drive, block: Whole, watched: bool) -> int:
     return copied
 
 
-@lean_kernel
+@inline_lean_kernel
 def empty_block(drive: Drive, block: Whole) -> Any:
     """Copy what counts in a block and erase it; how many pages were copied."""
     if drive.placement == Placement.NONE and drive.moved.size == 0 and not is_timed(drive.nand):
@@ -287,6 +287,8 @@ def empty_apart(drive: Drive, block: Whole) -> Any:
 @lean_kernel
 def level(drive: Drive) -> None:
     """Static wear levelling: empty the coldest block, if it is time."""
+    if drive.wear is None:
+        return
     block = coldest(drive.blocks, drive.wear)
     if block != NONE:
         empty_apart(drive, block)

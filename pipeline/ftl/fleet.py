@@ -25,6 +25,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pipeline.ftl._wear_config import Wearing
 from pipeline.ftl._wear_state import Wear, new_wear, part_of
+from pipeline.ftl.config import Config, Layout
 from pipeline.ftl.drive import ROUNDS, TALLY, Drive, Frontiers, held_back
 from pipeline.ftl.nand import Nands, Timing, nand_of, new_nands
 from pipeline.ftl.numbering import ENTRY, WORDS, slots_for
@@ -252,6 +253,18 @@ def drive_of(fleet: Fleet, volume: int) -> Drive:
         part_of(fleet.wear, at.block, end.block, volume, at.logical),
         fleet.tally[2 * volume : 2 * volume + 2],
     )
+
+
+def grown_to(config: Config, fleet: Fleet, reached: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Of each volume the pages that its drive was given for its spare to work, where the trace needs fewer; else 0.
+
+    What it needs is what it writes; in the direct layout what it reaches, ``reached`` in bytes.
+    """
+    logical = np.array([config.logical(volume) for volume in range(fleet.start.size - 1)], np.int64)
+    needs = -(-reached.astype(np.int64) // config.page)
+    if config.layout == Layout.COMPACT:
+        needs = fleet.tally[::2].numbered
+    return np.where((logical == config.least) & (needs > 0) & (needs < logical), logical, 0)
 
 
 def state_bytes(fleet: Fleet, volume: int) -> int:

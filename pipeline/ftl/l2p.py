@@ -26,21 +26,26 @@ since every drive could have such a buffer. What its pages take in DRAM is not c
 Numbering pages in the order of their first write (``layout = "compact"``) gives map pages the pages that were written
 together; where what matters is which pages of the address space share a map page, take ``layout = "direct"``.
 
+``crash_at`` takes power from all drives at once. The flat map is taken to survive; of the others, what is lost and not
+protected is counted, and the costs of a map that lost something are not compared with the flat one's.
+
 What a map saves and costs is told beside the flat one: DRAM, map reads, map programs, write amplification, the
 flash's work, and from which hit ratio or read time on it would stay within a tolerance. Nothing is certain to pay: a
 random load reads a map page for nearly every page.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from pipeline.ftl._l2p_config import CLASSES, L2pConfig
 from pipeline.ftl._l2p_laws import check_content, check_maps
-from pipeline.ftl._l2p_replay import FtlL2pWindows, end_windows, serve
+from pipeline.ftl._l2p_replay import FtlL2pWindows, end_windows, lose_power, serve
 from pipeline.ftl._l2p_state import IN_FLASH, Map, Maps, new_maps
 from pipeline.ftl._l2p_summary import FtlL2pSummary, summary
+from pipeline.ftl._power_loss import HALF, settled
 from pipeline.ftl.config import Layout
 from pipeline.ftl.fit import fit as fit_drive
 from pipeline.ftl.fleet import Fleet, new_fleet
@@ -50,16 +55,14 @@ from pipeline.ftl.placement import Placement
 from pipeline.ftl.replay import Request, Rules
 from pipeline.stage import Rows, Stage
 from traces.block import Block
-from traces.errors import TraceError
+from traces.errors import ConfigError, TraceError
 from traces.info import TraceInfo
 from traces.table import empty, first
 
 
 def fit(config: L2pConfig, info: TraceInfo, rows: Callable[[], Iterable[pl.DataFrame]]) -> L2pConfig:
-    """Settle capacity, footprint and window as `pipeline.ftl.fit` does."""
-    settled = fit_drive(config, info, rows)
-    assert isinstance(settled, L2pConfig)
-    return settled
+    """Settle capacity, footprint and window as `pipeline.ftl.fit` does, and when power fails."""
+    return fit_drive(replace(config, crash_at=settled(config.crash_at, info)), info, rows)
 
 
 def fleet_of(config: L2pConfig, kind: Map) -> Fleet:
@@ -104,8 +107,6 @@ def maps_of(config: L2pConfig, kind: Map) -> Maps:
         limit=config.waiting(kind),
         gamma=config.gamma,
         compact_every=config.compact_every,
-        crash_at=config.crash_at,
-        protected=config.power_loss_protection,
         entries=entries,
         safe=[int(config.protected_share * each) for each in entries],
         dram=[config.sizes(kind, volume).dram for volume in volumes],
@@ -124,14 +125,23 @@ def run(trace: Iterable[pl.DataFrame], config: L2pConfig) -> Iterator[Rows]:
 
     ConfigError if the configuration is not settled (see `fit`), TraceError for a row that cannot be replayed.
     """
+    if config.crash_at == HALF:
+        raise ConfigError("crash_at must be settled by the trace: call fit first")
     rules = rules_of(config)
     every = [maps_of(config, kind) for kind in sorted({Map.FLAT, *config.maps})]
-    given, latest = 0, 0
-    for rows in surveyed(trace, config):
-        given += rows.time.size
-        latest = int(rows.time[-1])
-        done = [_served(maps, rows, rules, config) for maps in every]
+    given, latest, fails = 0, 0, config.crash_at or NEVER
+    reached = np.zeros(len(config.capacity), np.uint64)
+    for rows in surveyed(trace, config, reached):
+        done: list[FtlL2pWindows] = []
+        for part in _parts(rows, fails - given):
+            if given == fails:
+                # before the request that comes next; windows that were over by then are told as they ended
+                done += _failed(every, config, int(part.time[0]) // config.window)
+            done += [_served(maps, part, rules, config) for maps in every]
+            given += part.time.size
+            latest = int(part.time[-1])
         yield from _told(*done, *(_ended(maps, config.window, latest // config.window) for maps in every))
+    yield from _told(*(_failed(every, config, NEVER) if given == fails else ()))
     yield from _told(*(_ended(maps, config.window, NEVER) for maps in every))
     for maps in every:
         check_laws(maps.fleet)
@@ -139,7 +149,24 @@ def run(trace: Iterable[pl.DataFrame], config: L2pConfig) -> Iterator[Rows]:
         check_content(every[0], maps)
         if (asked := int(maps.books[::2].given.sum())) != given:
             raise BrokenLawError(f"requests asked of a map {asked} != requests given {given}")
-    yield summary(every, config)
+    yield summary(every, config, reached)
+
+
+def _parts(rows: Request, cut: int) -> Iterator[Request]:
+    """The rows, in two parts where the cut lies among them."""
+    if not 0 < cut < rows.time.size:
+        yield rows
+        return
+    yield Request._make(column[:cut] for column in rows)
+    yield Request._make(column[cut:] for column in rows)
+
+
+def _failed(every: list[Maps], config: L2pConfig, window: int) -> list[FtlL2pWindows]:
+    """Power fails: the windows that ended before."""
+    ended = [_ended(maps, config.window, window) for maps in every]
+    for maps in every:
+        lose_power(maps, config.power_loss_protection)
+    return ended
 
 
 def _served(maps: Maps, rows: Request, rules: Rules, config: L2pConfig) -> FtlL2pWindows:
@@ -167,6 +194,8 @@ def _ended(maps: Maps, window: int, before: int) -> FtlL2pWindows:
 
 def _told(*ended: FtlL2pWindows) -> Iterator[FtlL2pWindows]:
     """Windows of all volumes and maps in order of time, then volume, then map."""
+    if not ended:
+        return
     rows = FtlL2pWindows._make(np.concatenate(columns) for columns in zip(*ended, strict=True))
     if rows.time.size:
         order = np.lexsort((rows.map, rows.volume, rows.time))
@@ -184,5 +213,5 @@ STAGE = Stage(
     fit=fit,
     run=run,
     memory=memory,
-    alerts=("unserved", "lost_pages"),
+    alerts=("unserved", "reverted_pages", "gone_pages", "lost_pages", "grown_to"),
 )

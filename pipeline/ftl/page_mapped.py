@@ -25,7 +25,7 @@ from pipeline.ftl.fit import fit
 from pipeline.ftl.fleet import Fleet, new_fleet
 from pipeline.ftl.laws import BrokenLawError, check_laws, check_programs
 from pipeline.ftl.life import FtlLife, lives
-from pipeline.ftl.nand import FtlLatency, FtlLoad, Loop, Timing
+from pipeline.ftl.nand import FtlLatency, FtlLoad, Timing
 from pipeline.ftl.nand import told as latencies_of
 from pipeline.ftl.replay import (
     BEYOND,
@@ -94,20 +94,22 @@ def memory(config: Config) -> int:
     return sum(each.nbytes for each in parts if isinstance(each, np.ndarray))
 
 
-def rules_of(config: Config, *, watched: bool = False) -> Rules:
-    """What the configuration says to the kernel; ``watched``: time passes or flash wears."""
+def rules_of(config: Config) -> Rules:
+    """What the configuration says to the kernel."""
     return Rules(
         window=config.window,
         program_zeroes=config.write_zeroes == Zeroes.PROGRAM,
         prefilled=config.prefill != Prefill.NONE,
         fills=FILLS if config.prefill == Prefill.RANDOM else 0,
-        watched=watched,
     )
 
 
-def surveyed(trace: Iterable[pl.DataFrame], config: Config) -> Iterator[Request]:
+def surveyed(
+    trace: Iterable[pl.DataFrame], config: Config, reached: NDArray[np.uint64] | None = None
+) -> Iterator[Request]:
     """The trace's batches that hold requests, each looked through.
 
+    ``reached`` is to be told how far the requests of each volume reach, in bytes: see `pipeline.ftl.fleet.grown_to`.
     ConfigError if the configuration is not settled (see `fit`), TraceError for a row that cannot be replayed.
     """
     if not config.exported or not config.capacity or not config.window:
@@ -115,6 +117,8 @@ def surveyed(trace: Iterable[pl.DataFrame], config: Config) -> Iterator[Request]
             "capacity, footprint (compact layout) and window must be settled by the trace: call fit first"
         )
     capacity = np.array(config.capacity, np.uint64)
+    # a few ns a row, for drives so small that they are asked of few
+    small = config.layout == Layout.DIRECT and config.page * config.least in config.capacity
     given, latest = 0, 0
     for batch in trace:
         rows = arrays(Request, batch)
@@ -123,6 +127,8 @@ def surveyed(trace: Iterable[pl.DataFrame], config: Config) -> Iterator[Request]
         refuse(*survey(rows, capacity, np.uint64(latest)), rows, given, config)
         given += rows.time.size
         latest = int(rows.time[-1])
+        if small and reached is not None:
+            np.maximum.at(reached, rows.volume, rows.address + rows.length)
         yield rows
 
 
@@ -131,10 +137,11 @@ def run(trace: Iterable[pl.DataFrame], config: PageMappedConfig) -> Iterator[Row
 
     ConfigError if the configuration is not settled (see `fit`), TraceError for a row that cannot be replayed.
     """
-    rules = rules_of(config, watched=config.wears or config.timing != Loop.OFF)
+    rules = rules_of(config)
     fleet = fleet_of(config)
     given, latest, begun = 0, 0, None
-    for rows in surveyed(trace, config):
+    reached = np.zeros(len(config.capacity), np.uint64)
+    for rows in surveyed(trace, config, reached):
         given += rows.time.size
         latest = int(rows.time[-1])
         begun = int(rows.time[0]) if begun is None else begun
@@ -144,7 +151,7 @@ def run(trace: Iterable[pl.DataFrame], config: PageMappedConfig) -> Iterator[Row
     now = fleet.tally[::2]
     if (accounted := int(now.requests.sum() + now.refused.sum())) != given:
         raise BrokenLawError(f"requests served and refused {accounted} != requests given {given}")
-    rows_of = summary(fleet)
+    rows_of = summary(fleet, config, reached)
     yield rows_of
     if fleet.nands is not None:
         yield latencies_of(fleet.nands)
@@ -240,5 +247,5 @@ STAGE = Stage(
     fit=fit,
     run=run,
     memory=memory,
-    alerts=("refused_requests", "uncorrectable_reads"),
+    alerts=("refused_requests", "uncorrectable_reads", "overload", "grown_to"),
 )

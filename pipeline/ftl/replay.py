@@ -4,11 +4,12 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
+from pipeline.ftl._wear_state import Wear
 from pipeline.ftl.drive import Drive, ask_for, empty_apart, prepare, trim_page, write_page
 from pipeline.ftl.fleet import Fleet, drive_of
+from pipeline.ftl.nand import Nand, end_load, fetch, flush
 from pipeline.ftl.nand import begin as begin_request
 from pipeline.ftl.nand import end as end_request
-from pipeline.ftl.nand import end_load, fetch, flush
 from pipeline.ftl.nand import read as read_in_time
 from pipeline.ftl.numbering import ABSENT, WORDS, held, home, number_in, numbered
 from pipeline.ftl.victim import Whole
@@ -80,7 +81,6 @@ class Rules(NamedTuple):
     program_zeroes: bool
     prefilled: bool
     fills: int  # how often the drive is overwritten at random before the trace begins
-    watched: bool = False  # time passes or flash wears
 
 
 @lean_kernel
@@ -171,6 +171,8 @@ def begin_window(drive: Drive, window: int, at: Whole) -> None:
 @lean_kernel
 def read_cell(drive: Drive, cell: Whole) -> None:
     """The host reads a page: again and again, if its bits do not hold; and its block may have to be emptied."""
+    if drive.nand is None and drive.wear is None:
+        return
     block = cell >> drive.shift
     retries, _ = read_page(drive.blocks, drive.wear, block)
     for _ in range(retries):
@@ -181,18 +183,22 @@ def read_cell(drive: Drive, cell: Whole) -> None:
 
 
 @lean_kernel
-def replay(drive: Drive, trace: Request, rules: Rules, told: Told, row: int) -> int:
+def replay(  # noqa: PLR0917 - what is not compiled where it is None must be an argument
+    drive: Drive, nand: Nand | None, wear: Wear | None, trace: Request, rules: Rules, told: Told, row: int
+) -> int:
     """Serve the requests of one volume; the row of ``told`` after those that were filled.
 
     If a page is written that the drive cannot number (compact layout), -1 - its request. A drive that is worn out
     serves the request under way, and none after it.
+
+    ``nand`` and ``wear`` are the drive's: what is done for them is not even compiled where they are None.
     """
     now = drive.tally[0]
     within = (1 << drive.page_shift) - 1
     for i in range(trace.time.size):
         look_ahead(drive, trace, i)
         at = np.int64(trace.time[i])
-        if rules.watched and not goes_on(drive.wear, at):
+        if wear is not None and not goes_on(wear, at):
             now.refused += 1
             continue
         if at >= now.window_end:
@@ -212,10 +218,10 @@ def replay(drive: Drive, trace: Request, rules: Rules, told: Told, row: int) -> 
             now.write_zeroes += 1
         elif op == Op.FLUSH:
             now.flushes += 1
-            if rules.watched:
-                begin_request(drive.nand, at)
-                flush(drive.nand)
-                end_request(drive.nand, op, 0)
+            if nand is not None:
+                begin_request(nand, at)
+                flush(nand)
+                end_request(nand, op, 0)
             continue
         elif Op.ZONE_APPEND <= op <= Op.ZONE_REPORT:
             now.zone += 1
@@ -224,12 +230,12 @@ def replay(drive: Drive, trace: Request, rules: Rules, told: Told, row: int) -> 
             now.unknown += 1
             continue
         length = np.int64(trace.length[i])
-        if rules.watched:
-            begin_request(drive.nand, at)
+        if nand is not None:
+            begin_request(nand, at)
         if length == 0:
             now.zero_length += 1
-            if rules.watched:
-                end_request(drive.nand, op, 0)
+            if nand is not None:
+                end_request(nand, op, 0)
             continue
         start = np.int64(trace.address[i])
         end = start + length
@@ -247,14 +253,15 @@ def replay(drive: Drive, trace: Request, rules: Rules, told: Told, row: int) -> 
                 now.pages_read += 1
                 if not mapped:
                     now.unmapped_read += 1
-                elif rules.watched:
+                else:
                     read_cell(drive, np.int64(drive.where[page]) - 1)
             elif programs or (mapped and partial and op == Op.WRITE_ZEROES):  # the rest of the page must be kept
-                if rules.watched:
+                if nand is not None:  # noqa: SIM102 - the compiler drops branches that ask for None and nothing else
                     if mapped and partial:
-                        fetch(drive.nand, np.int64(drive.where[page]) - 1)
-                    if not mapped and refuses(drive.blocks, drive.wear, now.mapped):
-                        give_up(drive.wear)
+                        fetch(nand, np.int64(drive.where[page]) - 1)
+                if wear is not None:  # noqa: SIM102
+                    if not mapped and refuses(drive.blocks, wear, now.mapped):
+                        give_up(wear)
                         left: Any = end - (start if trace_page == first else trace_page << drive.page_shift)
                         now.bytes_written -= left
                         break
@@ -265,9 +272,10 @@ def replay(drive: Drive, trace: Request, rules: Rules, told: Told, row: int) -> 
                         now.rmw += 1
             elif mapped and not partial:
                 trim_page(drive, page)
-        if rules.watched:
-            end_request(drive.nand, op, length)
-            serve_no_more(drive.wear, now.requests - 1)
+        if nand is not None:
+            end_request(nand, op, length)
+        if wear is not None:
+            serve_no_more(wear, now.requests - 1)
     return row
 
 
@@ -293,7 +301,7 @@ def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, told: Told) -
             trace.length[begin:end],
             trace.stream[begin:end],
         )
-        after = replay(drive, part, rules, told, row)
+        after = replay(drive, drive.nand, drive.wear, part, rules, told, row)
         if after < 0:
             return row, begin - 1 - after
         row = after

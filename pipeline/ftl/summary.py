@@ -3,27 +3,44 @@
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.ftl.fleet import Fleet, drive_of, state_bytes
-from pipeline.ftl.nand import FtlLatency, Kind
+from pipeline.ftl._columns import (
+    Capacity,
+    Erases,
+    GrownTo,
+    HostPrograms,
+    LogicalPages,
+    PagesRead,
+    PhysicalPages,
+    PrefillPrograms,
+    TrimmedPages,
+    UnmappedRead,
+    Volume,
+)
+from pipeline.ftl.config import Config
+from pipeline.ftl.fleet import Fleet, drive_of, grown_to, state_bytes
+from pipeline.ftl.nand import FtlLatency, Kind, Nands
 from pipeline.ftl.nand import told as latencies_of
 from pipeline.ftl.theory import write_amplification
 from pipeline.ftl.victim import Phase
 from pipeline.ftl.wear import exported
-from traces.table import F64, I64, U32, U64, Bool, Unknown, empty
+from traces.table import F64, I64, U64, Bool, Unknown, empty
 
 STEADY_ROUNDS = 8  # a round is an eighth of the exported pages or more: so much must have been written in steady state
 STEADY_DRIFT = 0.05
+MANY, BEHIND = 1000, 0.05  # a queue of fewer requests, or a shorter one, is a burst and no overload
 
 
 class FtlSummary(NamedTuple):
     """A page-mapped drive's whole replay, one row a volume that the trace asked for anything."""
 
-    volume: Annotated[U32, "which of the trace's volumes, counted from 0"]
-    capacity: Annotated[U64, "bytes that the drive exports (compact layout: room for what the trace writes)"]
-    logical_pages: Annotated[U64, "the same in pages"]
+    volume: Volume
+    capacity: Capacity
+    logical_pages: LogicalPages
     physical_blocks: Annotated[U64, "erase blocks"]
-    physical_pages: Annotated[U64, "pages of all blocks"]
+    physical_pages: PhysicalPages
+    grown_to: GrownTo
     bad_pages: Annotated[U64, "of them, those of blocks not in use at the end: bad from the factory or retired"]
     nominal_spare: Annotated[
         F64, "1 - logical_pages / physical_pages: what the configuration's spare came to in whole blocks"
@@ -57,7 +74,7 @@ class FtlSummary(NamedTuple):
     unknown_requests: Annotated[U64, "requests of unknown kind: counted here, not replayed"]
     zero_length: Annotated[U64, "reads, writes, discards and write-zeroes of no length: counted, without effect"]
     bytes_written: Annotated[U64, "bytes of writes, and of write-zeroes where these program"]
-    host_programs: Annotated[U64, "pages programmed for the host"]
+    host_programs: HostPrograms
     partial_pages: Annotated[U64, "of host_programs, those for which the request carried less than a page"]
     rmw_pages: Annotated[U64, "of partial_pages, those that had to be read first because the page was mapped"]
     gc_programs: Annotated[U64, "pages copied by garbage collection"]
@@ -65,21 +82,21 @@ class FtlSummary(NamedTuple):
         U64, "pages copied by static wear levelling, and out of blocks of which a read took many retries"
     ]
     programs: Annotated[U64, "pages programmed since the trace began: host_programs + gc_programs + wl_programs"]
-    prefill_programs: Annotated[U64, "pages programmed before the trace began, copies included; in no other figure"]
-    erases: Annotated[U64, "blocks erased since the trace began"]
+    prefill_programs: PrefillPrograms
+    erases: Erases
     prefill_erases: Annotated[U64, "blocks erased before the trace began; in no other figure"]
     erases_min: Annotated[U64, "erases of the least erased block in use"]
     erases_mean: Annotated[F64, "erases a block in use, mean"]
     erases_max: Annotated[U64, "erases of the most erased block in use"]
     erases_std: Annotated[F64, "erases a block in use, standard deviation"]
-    trimmed_pages: Annotated[U64, "pages unmapped by discards and write-zeroes"]
+    trimmed_pages: TrimmedPages
     mapped_pages: Annotated[U64, "logical pages mapped at the end"]
     mapped_at_gc: Annotated[
         F64, "logical pages mapped when a victim is chosen, mean over all choices; NULL where none was", Unknown(-1)
     ]
-    pages_read: Annotated[U64, "pages read by the host"]
+    pages_read: PagesRead
     uncorrectable_reads: Annotated[U64, "page reads that no retry could correct (rber)"]
-    unmapped_read: Annotated[U64, "of pages_read, those that hold nothing"]
+    unmapped_read: UnmappedRead
     wa: Annotated[
         F64,
         "write amplification over the whole trace: programs / host_programs; NULL if nothing was written",
@@ -98,6 +115,12 @@ class FtlSummary(NamedTuple):
     ]
     read_p99: Annotated[I64, "timing: ns that 99 % of the reads do not exceed; NULL without", Unknown(-1)]
     write_p99: Annotated[I64, "timing: ns that 99 % of the writes do not exceed; NULL without", Unknown(-1)]
+    overload: Annotated[
+        U64,
+        "timing open: ns of work that was left when the last request came, where that is more than a twentieth of the "
+        "time in which 1,000 requests or more came: they come faster than the drive serves them, and latencies grow "
+        "with the trace's length; 0 where not",
+    ]
     wa_theory: Annotated[
         F64,
         "closed form for uniform random page writes on a full drive at the nominal spare (see pipeline.ftl.theory); "
@@ -132,8 +155,8 @@ def steady_since(rounds: np.ndarray[Any, np.dtype[np.float64]]) -> int | None:
     return d if abs(early - late) <= STEADY_DRIFT * late else None
 
 
-def summary(fleet: Fleet) -> FtlSummary:
-    """A row for each volume that was asked for anything."""
+def summary(fleet: Fleet, config: Config, reached: NDArray[np.uint64]) -> FtlSummary:
+    """A row for each volume that was asked for anything; ``reached`` is as of `pipeline.ftl.fleet.grown_to`."""
     volumes = np.flatnonzero(fleet.tally[::2].requests)
     now, start = fleet.tally[::2][volumes], fleet.start[volumes]
     logical, physical = start.logical, start.blocks * fleet.pages
@@ -153,6 +176,7 @@ def summary(fleet: Fleet) -> FtlSummary:
         "logical_pages": logical,
         "physical_blocks": start.blocks,
         "physical_pages": physical,
+        "grown_to": grown_to(config, fleet, reached)[volumes],
         "bad_pages": bad,
         "nominal_spare": nominal,
         "effective_spare": effective,
@@ -190,11 +214,13 @@ def summary(fleet: Fleet) -> FtlSummary:
         "state_bytes": [state_bytes(fleet, volume) for volume in volumes.tolist()],
     }
     rows = empty(FtlSummary, volumes.size)
+    rows.overload[:] = 0
     rows.requests_per_s[:] = rows.read_p99[:] = rows.write_p99[:] = -1
     for name, value in values.items():
         getattr(rows, name)[:] = value
     if fleet.nands is not None:
         _time(rows, latencies_of(fleet.nands))
+        rows.overload[:] = _overload(fleet.nands, fleet.tally[::2].requests)[volumes] if not fleet.nands.closed else 0
     for row, volume in enumerate(volumes.tolist()):
         drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
         erases, tally = drive.blocks.erases[drive.blocks.phase != Phase.RETIRED], drive.tally[0]
@@ -218,6 +244,13 @@ def _time(rows: FtlSummary, told: FtlLatency) -> None:
                 rows.read_p99[row] = told.p99[i]
             elif told.kind[i] == Kind.WRITE:
                 rows.write_p99[row] = told.p99[i]
+
+
+def _overload(nands: Nands, requests: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each volume: ns that its drive was behind at the last arrival, 0 if that is little."""
+    moment = nands.moment
+    behind = moment.latest - moment.arrival
+    return np.where((requests >= MANY) & (behind > BEHIND * (moment.arrival - moment.first)), behind, 0)
 
 
 def _exported(fleet: Fleet, volume: int) -> int:

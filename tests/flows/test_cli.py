@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from flows import doctor, jobs
+from flows import jobs
 from tests.flows.conftest import Strata, add_trace
 from traces.block import Block
 from traces.errors import StoreError
@@ -16,7 +16,7 @@ from traces.formats import FORMATS
 from traces.info import TraceInfo
 from traces.making import write
 from traces.memory import Memory
-from traces.store import _HERE, Store, part, read
+from traces.store import Store, part, read
 from traces.table import schema_of
 
 MSR = "128166372003061629,hm,0,Read,8192,4096,151\n128166372013061629,hm,0,Write,4096,4096,151\nnot,a,row\n"
@@ -127,6 +127,51 @@ def test_a_grid_is_checked_before_anything_runs(strata: Strata, store: Store) ->
     assert done.exit_code == 2
     assert "500" in done.stderr
     assert not list(store.root.glob("runs/*"))
+
+
+def test_a_key_that_changes_nothing_is_refused(strata: Strata, store: Store) -> None:
+    for keys in (["depth=5"], ["depth=5,6"], ["depth=4,5", "scale=1,2"], ["scale=77,1", "depth=5"]):
+        done = strata("replay", "small", "toy", *(word for key in keys for word in ("--set", key)))
+        assert done.exit_code == 2
+        assert done.stderr == "error: depth has no effect unless policy is fifo\n"
+    assert not list(store.root.glob("runs/*"))
+    assert strata("replay", "small", "toy", "--set", "depth=5", "--set", "policy=fifo").exit_code == 0
+    assert strata("replay", "small", "toy", "--set", "depth=4").exit_code == 0
+
+
+def test_a_key_of_a_grid_is_at_its_default_where_it_changes_nothing(strata: Strata) -> None:
+    arguments = ("replay", "small", "toy", "--set", "policy=greedy,fifo", "--set", "depth=1,32")
+    done = strata(*arguments, "--json")
+    assert done.exit_code == 0
+    told = [(each["config"]["policy"], each["config"]["depth"]) for each in json.loads(done.stdout)]
+    assert told == [("greedy", 4), ("fifo", 1), ("fifo", 32)]
+    assert (
+        "depth has no effect unless policy is fifo: runs of such settings have it at its default"
+        in strata(*arguments).stderr
+    )
+
+
+def test_combinations_that_cannot_be_do_not_stop_the_others(strata: Strata) -> None:
+    done = strata("replay", "small", "toy", "--set", "policy=greedy,fifo", "--set", "scale=2,77")
+    assert done.exit_code == 2
+    assert "1 of 4 runs could not be made: policy=fifo, scale=77: scale 77 does not go with fifo" in done.stderr
+    assert json.loads(strata("sql", "SELECT count(*) AS n FROM toy_summary", "--json").stdout) == [{"n": 3}]
+    alone = strata("replay", "small", "toy", "--set", "policy=fifo", "--set", "scale=77")
+    assert alone.stderr == "error: scale 77 does not go with fifo\n"
+
+
+def test_a_list_is_written_with_semicolons_and_told_in_few_words(strata: Strata) -> None:
+    done = strata("replay", "small", "toy", "--set", "sizes=1,2")
+    assert done.exit_code == 2
+    assert "sizes: " in done.stderr
+    assert "a list is written a;b;c (commas make a grid of runs)" in done.stderr
+    told = strata("replay", "small", "toy", "--set", f"sizes={';'.join('8' * 1000)},1;2;3;4,5;6")
+    assert [line.split("  ")[1].strip() for line in told.stdout.splitlines()[2:]] == [
+        "8 (1000 times)",
+        "1;2;3;... (4 values)",
+        "5;6",
+    ]
+    assert "list: a;b;c" in strata("stages", "toy").stdout
 
 
 def test_a_run_that_cannot_be_made_does_not_stop_the_others(strata: Strata) -> None:
@@ -275,37 +320,6 @@ def test_sql_without_a_store_says_how_to_make_one(strata: Strata, tmp_path: Path
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_doctor_finds_what_is_wrong(
-    strata: Strata, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def findings(*arguments: str, where: Path | None = None) -> dict[str, tuple[str, str]]:
-        done = strata("doctor", "--json", *arguments, where=where)
-        told = {each["what"]: (each["state"], each["told"]) for each in json.loads(done.stdout)}
-        assert done.exit_code == int(any(state == "wrong" for state, _ in told.values())), done.output
-        return told
-
-    assert findings()["catalog"][0] == "odd"
-    assert findings("--rebuild")["catalog"] == ("ok", "current")
-    assert findings()["duckdb"][0] == "ok"
-    left = store.root / "runs" / f".part-{_HERE}-999999999-0-run=a"
-    left.mkdir(parents=True)
-    assert findings()["leftovers"][0] == "odd"
-    assert findings("--sweep")["leftovers"][0] == "ok"
-    assert not left.exists()
-
-    moved = tmp_path / "moved"
-    store.root.rename(moved)
-    assert findings(where=moved)["catalog"][0] == "wrong"
-    assert findings("--rebuild", where=moved)["catalog"][0] == "ok"
-    (moved / "strata.duckdb").write_text("nonsense")
-    assert findings(where=moved)["catalog"][0] == "wrong"
-    (moved / "traces" / "block" / "bad.parquet").write_text("nonsense")
-    assert findings(where=moved)["trace block/bad"][0] == "wrong"
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    assert findings(where=moved)["prefect server"][0] == "wrong"
-    assert strata("doctor", "--rebuild", where=tmp_path / "nowhere").exit_code == 2
-
-
 def test_options_may_stand_before_or_after_the_verb(strata: Strata, store: Store) -> None:
     assert strata("--json", "traces").stdout == strata("traces", "--json").stdout
     assert strata("traces", "--json", "--store", str(store.root), where=store.root / "nowhere").stdout != "[]\n"
@@ -356,18 +370,6 @@ def test_an_old_catalog_serves_where_no_new_one_can_be_made(
     assert "cannot be made anew: no permission" in done.stderr
     store.catalog.unlink()
     assert strata("sql", "SELECT 1").exit_code == 2
-
-
-def test_doctor_measures_the_kernels_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("traces.kernel.cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(doctor, "_COMPILE", "print(0.25)")
-    measured = doctor._kernels(anew=False)
-    assert [each["what"] for each in measured] == ["kernels, cold", "kernels, warm"]
-    assert measured[0]["told"].startswith("0.2 s, the whole process")
-    monkeypatch.setattr(doctor, "_COMPILE", "raise SystemExit('no compiler')")
-    assert doctor._kernels(anew=False) == measured
-    (wrong,) = doctor._kernels(anew=True)
-    assert (wrong["state"], wrong["told"]) == ("wrong", "no compiler")
 
 
 def test_help_of_ingest__names_what_readers_ask_for(strata: Strata) -> None:

@@ -22,5 +22,5 @@ def test_a_study_can_be_planned(path: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     jobs.generate(store, "uniform", name="t", settings={"requests": 100, "capacity": 1 << 22})
     settings = from_file(path)
-    plans = jobs.plan_grid(store, "t", command[1], settings)
+    plans = jobs.plan_grid(store, "t", command[1], settings).plans
     assert len(plans) == len(jobs.combinations(settings)) > 3

@@ -7,11 +7,11 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import polars as pl
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from pipeline.stage import Stage
 from traces.block import Block
-from traces.config import ByName
+from traces.config import ByName, split
 from traces.errors import TraceError
 from traces.info import TraceInfo
 from traces.table import F64, U8, U64, arrays
@@ -31,6 +31,15 @@ class Config:
     scale: Annotated[float, Field(gt=0, lt=100, description="what counts are multiplied with")] = 1.0
     policy: Annotated[ByName[Policy], Field(description="which policy")] = Policy.GREEDY
     limit: Annotated[int, Field(ge=0, description="requests that it can bear; 0: as many as the trace has")] = 0
+    depth: Annotated[int, Field(ge=0, description="fifo: how deep")] = 4
+    sizes: Annotated[tuple[int, ...], BeforeValidator(split), Field(min_length=2, description="several")] = (1, 2)
+
+    def __post_init__(self) -> None:
+        if self.scale == 77 and self.policy == Policy.FIFO:
+            raise ValueError("scale 77 does not go with fifo")
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.policy == Policy.FIFO else {"depth": "unless policy is fifo"}
 
 
 class ToySummary(NamedTuple):

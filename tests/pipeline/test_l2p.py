@@ -13,6 +13,7 @@ from pipeline.ftl._l2p_config import L2pConfig
 from pipeline.ftl._l2p_replay import FtlL2pWindows, prepare
 from pipeline.ftl._l2p_state import Flush, Map, Mapped, SlotPolicy, map_with
 from pipeline.ftl._l2p_summary import FtlL2pSummary
+from pipeline.ftl._power_loss import HALF
 from pipeline.ftl.config import Layout, Prefill, Zeroes
 from pipeline.ftl.drive import Frontiers
 from pipeline.ftl.fleet import drive_of
@@ -20,7 +21,8 @@ from pipeline.ftl.l2p import STAGE, maps_of
 from pipeline.ftl.replay import Request, Rules
 from pipeline.ftl.victim import Victim
 from tests.reference import l2p as reference
-from traces.config import configured, spelled
+from traces.config import configured, idle_keys, spelled
+from traces.errors import ConfigError
 from traces.info import TraceInfo, Volume
 from traces.table import empty, frame, schema_of
 
@@ -46,7 +48,7 @@ def fitted(config: L2pConfig, rows: Rows) -> L2pConfig:
         span=rows[-1][0] if rows else 0,
         volumes=[Volume(name="", extent=each) for each in extents.values()],
     )
-    return STAGE.fit(config, info, lambda: [trace(rows)])
+    return STAGE.fit(replace(config, crash_at=min(config.crash_at, len(rows))), info, lambda: [trace(rows)])
 
 
 def replayed(config: L2pConfig, *batches: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -60,7 +62,7 @@ def replayed(config: L2pConfig, *batches: pl.DataFrame) -> tuple[pl.DataFrame, p
 
 def plainly(config: L2pConfig, kind: Map, rows: Rows) -> list[dict[str, int]]:
     volumes = {volume: slow(config, kind, volume) for volume in sorted({row[2] for row in rows})}
-    reference.replay(volumes, spelled(config.prefill), rows)
+    reference.replay(volumes, spelled(config.prefill), rows, config.crash_at or -1, config.power_loss_protection)
     told = [{"volume": volume, "map": int(kind)} | reference.summary(each) for volume, each in volumes.items()]
     for volume in volumes.values():
         known = volume.map
@@ -104,8 +106,6 @@ def slow(config: L2pConfig, kind: Map, volume: int) -> reference.Volume:
         config.page,
         compact=config.layout == Layout.COMPACT,
         program_zeroes=config.write_zeroes == Zeroes.PROGRAM,
-        crash_at=config.crash_at,
-        plp=config.power_loss_protection,
     )
 
 
@@ -153,7 +153,7 @@ configs = st.builds(
     gamma=st.sampled_from([0, 1, 4]),
     learn_buffer=st.sampled_from([0, 1, 5, 30]),
     compact_every=st.sampled_from([0, 20, 1000]),
-    crash_at=st.sampled_from([0, 0, 1, 40]),
+    crash_at=st.sampled_from([0, 0, 1, 40, HALF]),
     power_loss_protection=st.booleans(),
 )
 
@@ -390,6 +390,56 @@ def test_l2p__figures_add_up_and_maps_have_the_same_content(config: L2pConfig, r
     for volume in summaries["volume"].unique():
         asked = summaries.filter(pl.col("volume") == volume).select(pl.col("requests") + pl.col("unserved"))
         assert set(asked["requests"]) == {sum(row[2] == volume for row in rows)}
+
+
+@settings(deadline=None, max_examples=25)
+@given(configs, requests(), st.lists(st.sampled_from([Map.TWO_LEVEL, Map.DFTL, Map.LEARNED]), min_size=1, unique=True))
+def test_l2p__keys_that_are_said_to_change_nothing_change_nothing(config: L2pConfig, rows: Rows, maps: Any) -> None:
+    config = fitted(replace(config, maps=tuple(maps)), rows)
+    tidy = replace(config, **{key: getattr(L2pConfig(), key) for key in idle_keys(config)})
+    for have, want in zip(replayed(tidy, trace(rows)), replayed(config, trace(rows)), strict=True):
+        assert have.equals(want)
+
+
+def crashed(rows: Rows, *batches: pl.DataFrame, **how: Any) -> pl.DataFrame:
+    keys = {"page": PAGE, "block_pages": 8, "spare": 0.3, "fanout": 16, "dirty_batch": 50, "learn_buffer": 30}
+    config = fitted(configured(L2pConfig, keys | how), rows)
+    return replayed(config, *(batches or (trace(rows),)))[1]
+
+
+def test_power_fails_for_all_volumes_at_once_and_what_is_lost_is_no_gain() -> None:
+    chance = np.random.default_rng(3)
+    pages = chance.integers(0, 400, 3000).tolist()
+    rows = [(i, int(i % 5 != 0), i % 2, page * PAGE, PAGE, 0) for i, page in enumerate(pages)]
+    whole = crashed(rows)
+    kept = crashed(rows, crash_at=2000)
+    assert kept["cached_hits"].to_list() != whole["cached_hits"].to_list()  # what was cached is lost in any case
+    lost = crashed(rows, crash_at=2000, power_loss_protection=False)
+    assert lost.equals(
+        crashed(rows, trace(rows[:2000]), trace(rows[2000:]), crash_at=2000, power_loss_protection=False)
+    )
+    undone = ["reverted_pages", "gone_pages", "lost_pages"]
+    assert kept.select(pl.sum_horizontal(undone)).to_series().to_list() == [0] * 8
+    for row in lost.to_dicts():
+        has_lost = sum(row[key] for key in undone) > 0
+        assert has_lost == (row["map"] != Map.FLAT)  # of both volumes
+        assert (row["wa_over_flat"] == -1000) == (row["slowdown"] == -1000) == has_lost
+        assert not (has_lost and row["pays"])
+    assert (kept["slowdown"] > -1000).all()
+    half = crashed(rows, crash_at=-1, power_loss_protection=False)
+    assert half.equals(crashed(rows, crash_at=1500, power_loss_protection=False))
+    assert set(undone) < set(STAGE.alerts)
+    last = crashed(rows, crash_at=3000, power_loss_protection=False)
+    assert last["host_programs"].equals(whole["host_programs"])
+    assert last.filter(pl.col("map") != Map.FLAT).select(pl.sum_horizontal(undone) > 0).to_series().all()
+
+
+def test_power_does_not_fail_behind_the_trace() -> None:
+    rows = [(i, 1, 0, i * PAGE, PAGE, 0) for i in range(100)]
+    with pytest.raises(ConfigError, match="crash_at is 101; the trace has 100 requests"):
+        STAGE.fit(L2pConfig(crash_at=101), TraceInfo(format="test", rows=100), lambda: [trace(rows)])
+    with pytest.raises(ConfigError, match="crash_at must be settled by the trace"):
+        replayed(L2pConfig(crash_at=HALF), trace(rows))
 
 
 def test_write_through_rewrites_a_map_page_for_every_write() -> None:

@@ -205,3 +205,11 @@ def test_windows() -> None:
     assert row["queue_depth_max"] > 20
     row = ended(nands, 9)
     assert (row["requests"], row["elapsed"], row["queue_depth"], row["read_p99"]) == (0, 1_000_000, 0, -1)
+
+
+@pytest.mark.parametrize("scheduling", Scheduling)
+def test_more_copies_than_a_block_has_pages(scheduling: Scheduling) -> None:
+    config, nands = flash(16, planes=2, channels=2, scheduling=scheduling, acknowledge=Acknowledge.PROGRAM)
+    copies = [(COPY, i % 16, 32 + i % 16) for i in range(40)]
+    steps = [(BEGIN, 0, 0), *copies, (ERASE, 0, 0), (PROGRAM, 3, 0), (END, int(Op.WRITE), 4096)]
+    assert performed(nands, steps) == modelled(model_of(config, nands, 16), steps)

@@ -20,7 +20,7 @@ from pipeline.ftl.summary import FtlSummary, steady_since
 from pipeline.ftl.theory import write_amplification
 from pipeline.ftl.victim import Victim
 from tests.reference import ftl as reference
-from traces.config import configured, plain, spelled, to_json, to_toml
+from traces.config import configured, idle_keys, plain, spelled, to_json, to_toml
 from traces.errors import ConfigError, TraceError
 from traces.info import TraceInfo, Volume
 from traces.table import U64, arrays, empty, frame, schema_of
@@ -325,6 +325,12 @@ def test_page_mapped__refuses_more_data_than_the_footprint() -> None:
         ({"footprint": ["1MiB"], "capacity": ["1MiB", "2MiB"]}, "capacity names 2 volumes, footprint 1"),
         ({"reserve": 0}, "reserve"),
         ({"spares": 0.2}, "unknown key 'spares'"),
+        ({"choices": 3}, "^choices has no effect unless victim is d-choices$"),
+        ({"window_blocks": 3, "victim": "fifo"}, "^window_blocks has no effect unless victim is windowed$"),
+        ({"streams": 3}, "^streams has no effect while placement is none$"),
+        ({"seed": 3}, "^seed has no effect unless victim is random or d-choices, or prefill random"),
+        ({"placement": "bound"}, "'bound' is not one of them \\(known: frequency, none, recency, stream\\)"),
+        ({"capacity": "1MiB;2MiB", "layout": "direct", "spare": 0.001}, "too small for volume 0"),
     ],
 )
 def test_config__refuses(given: dict[str, Any], message: str) -> None:
@@ -354,6 +360,7 @@ def test_config__survives_toml_and_json(config: Config, rows: Rows) -> None:
     import json
     import tomllib
 
+    config = replace(config, **{key: getattr(Config(), key) for key in idle_keys(config)})
     for each in (config, fitted(config, rows)):
         assert configured(Config, plain(each)) == each
         assert configured(Config, json.loads(to_json(each))) == each
@@ -375,12 +382,26 @@ def test_fit__settles_what_the_trace_decides() -> None:
     assert scalar.footprint == (1 << 20, 1 << 20)
 
 
-def test_fit__gives_small_volumes_what_the_spare_needs() -> None:
+def test_fit__gives_small_volumes_what_the_spare_needs_and_the_summary_tells() -> None:
     rows = [(i, 1, 0, 0, 4096) for i in range(500)]
     for layout in Layout:
         config = fitted(Config(layout=layout), rows)
-        assert config.logical(0) == 1701
-        assert replayed(config, trace(rows))[1]["host_programs"][0] == 500
+        assert config.logical(0) == config.least == 1701
+        told = replayed(config, trace(rows[:300]), trace(rows[300:]))[1]
+        assert told["host_programs"][0] == 500
+        assert told["grown_to"][0] == 1701
+        assert "grown_to" in STAGE.alerts
+        wide = [*rows, (500, 1, 0, 0, 1701 * 4096)]
+        assert replayed(fitted(Config(layout=layout), wide), trace(wide))[1]["grown_to"][0] == 0
+        assert replayed(fitted(Config(layout=layout, spare=0.5), wide), trace(wide))[1]["grown_to"][0] == 0
+
+
+def test_fit__a_volume_that_cannot_grow_so_far_is_told_what_to_do() -> None:
+    rows = [(i, 1, 0, 0, 4096) for i in range(5)]
+    with pytest.raises(ConfigError, match="for it: raise spare, lower block_pages or give the drive's size"):
+        fitted(Config(spare=0.001), rows)
+    with pytest.raises(ConfigError, match="for it: lower reserve, raise spare"):
+        fitted(Config(spare=0.001, reserve=2), rows)
 
 
 def test_fit__refuses() -> None:

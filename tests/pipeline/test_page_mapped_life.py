@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ftl._page_mapped_config import PageMappedConfig
-from pipeline.ftl._wear_config import Levelling, Rber, Retirement
+from pipeline.ftl._wear_config import Levelling, Rber, Retirement, Spread
 from pipeline.ftl.config import Layout, Prefill
 from pipeline.ftl.drive import Frontiers
-from pipeline.ftl.nand import Acknowledge, Loop
+from pipeline.ftl.nand import Acknowledge, Cell, Loop
 from pipeline.ftl.page_mapped import STAGE
 from pipeline.ftl.placement import HOST_PLACEMENTS
 from pipeline.ftl.replay import Request
 from pipeline.ftl.victim import Victim
-from traces.config import configured, plain, spelled
-from traces.errors import ConfigError
+from traces.config import configured, idle_keys, plain, spelled
+from traces.errors import ConfigError, IdleKeyError
 from traces.info import TraceInfo, Volume
 from traces.table import frame, name_of, schema_of
 
@@ -71,6 +71,12 @@ def drive(**keys: Any) -> PageMappedConfig:
     return PageMappedConfig(**asked | keys)
 
 
+def tidy(config: PageMappedConfig) -> PageMappedConfig:
+    """With the keys that change nothing at their defaults."""
+    defaults = PageMappedConfig()
+    return replace(config, **{key: getattr(defaults, key) for key in idle_keys(config)})
+
+
 WORN: dict[str, Any] = {"retirement": Retirement.FIXED, "endurance": 60, "endurance_spread": 0.2}
 TIMED: dict[str, Any] = {"timing": Loop.OPEN, "channels": 2, "dies": 2, "planes": 2}
 
@@ -94,7 +100,7 @@ def test_time_changes_no_figure_but_its_own(loop: Loop, acknowledge: Acknowledge
     config = fitted(drive(), rows, 2)
     without = run(config, rows)
     timed = run(replace(config, **TIMED | {"timing": loop, "acknowledge": acknowledge}), rows)
-    own = ["state_bytes", "requests_per_s", "read_p99", "write_p99"]
+    own = ["state_bytes", "requests_per_s", "read_p99", "write_p99", "overload"]
     for name in ("ftl_windows", "ftl_summary"):
         assert without[name].drop(own, strict=False).equals(timed[name].drop(own, strict=False))
     assert (without["ftl_summary"]["read_p99"] == -1).all()
@@ -111,6 +117,40 @@ def test_time_changes_no_figure_but_its_own(loop: Loop, acknowledge: Acknowledge
         assert mine.filter(pl.col("kind") == 4)["requests"].item() == row["requests"]
         assert load.filter(pl.col("volume") == row["volume"])["requests"].sum() == row["requests"]
     assert load.select("time", "volume").equals(timed["ftl_windows"].select("time", "volume"))
+
+
+@pytest.mark.parametrize(("step", "over"), [(1_000_000, False), (50_000, True)])
+def test_requests_that_come_faster_than_they_are_served_are_told(step: int, over: bool) -> None:
+    rows = trace(4000, volumes=2, step=step)
+    told = run(fitted(drive(**TIMED), rows, 2), rows)
+    first, last = rows["time"][0], rows["time"][-1]
+    assert told["ftl_summary"].select(pl.col("overload") > 0).to_series().to_list() == [over, over]
+    assert "overload" in STAGE.alerts
+    if over:
+        assert (told["ftl_summary"]["overload"] > (last - first) // 20).all()
+        early = run(fitted(drive(**TIMED), rows[:1000], 2), rows[:1000])
+        assert early["ftl_summary"]["overload"].to_list() == [0, 0]  # of fewer than 1,000 requests each
+        closed = run(fitted(drive(**TIMED | {"timing": Loop.CLOSED}), rows, 2), rows)
+        assert closed["ftl_summary"]["overload"].to_list() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"worn": 0.5}, "^worn has no effect while retirement and rber are none$"),
+        ({"endurance": 5}, "^endurance has no effect unless retirement, rber, levelling or factory_bad"),
+        ({"retirement": "fixed", "spread": "normal"}, "^spread has no effect unless endurance_spread"),
+        ({"levelling": "dynamic", "levelling_gap": 3}, "^levelling_gap has no effect unless levelling is static$"),
+        ({"rber": "linear", "retention_unit": "1h"}, "^retention_unit has no effect unless rber is power-law$"),
+        ({"retries": 3, "choices": 2}, "^choices has no effect unless .*; retries has no effect while rber is none$"),
+        ({"cell": "qlc"}, "^cell has no effect while timing is off and nothing asks for wear$"),
+        ({"timing": "open", "queue_depth": 3}, "^queue_depth has no effect unless timing is closed$"),
+        ({"factory_bad": 0.01, "refresh": 3}, "^refresh has no effect while rber is none$"),
+    ],
+)
+def test_keys_of_what_is_switched_off_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(IdleKeyError, match=message):
+        configured(PageMappedConfig, keys)
 
 
 def test_a_read_that_waits_for_nothing_takes_its_own_time() -> None:
@@ -216,19 +256,37 @@ def test_factory_bad_blocks_are_never_used() -> None:
             "streams": st.integers(2, 4),
             "spare": st.sampled_from([0.3, 0.5]),
             "timing": st.sampled_from(Loop),
+            "choices": st.integers(1, 4),
+            "window_blocks": st.integers(1, 12),
+            "prefill": st.sampled_from(Prefill),
+            "cell": st.sampled_from([Cell.TLC, Cell.TLC, Cell.SLC]),
+            "seed": st.integers(0, 1 << 40),
+            "queue_depth": st.integers(1, 9),
+            "spread": st.sampled_from(Spread),
+            "retries": st.integers(1, 9),
+            "retention_unit": st.sampled_from([1_000_000, DAY]),
         }
     ),
     st.integers(0, 1 << 20),
     st.lists(st.integers(0, 4000), max_size=3),
 )
 def test_laws_hold_wherever_the_trace_is_cut(keys: dict[str, Any], seed: int, cuts: list[int]) -> None:
-    """`run` checks X1, X2, X3 and X7 of the whole state, and that requests served and refused are those given."""
+    """`run` checks X1, X2, X3 and X7 of the whole state, and that requests served and refused are those given.
+
+    Keys that are said to change nothing change nothing.
+    """
     rows = trace(4000, volumes=2, seed=seed)
     shape = TIMED | {"timing": keys["timing"]} if keys["timing"] else {}
+    if keys["rber"] == Rber.POWER_LAW:
+        shape["cell"] = Cell.TLC  # whose constants are given
     config = fitted(drive(**keys | shape), rows, 2)
     whole = run(config, rows)
     edges = [0, *sorted(cuts), rows.height]
     cut = run(config, *(rows[begin:end] for begin, end in pairwise(edges)))
     assert whole.keys() == cut.keys()
     assert all(whole[name].equals(cut[name]) for name in whole)
-    assert configured(PageMappedConfig, plain(config)) == config
+    bare = tidy(config)
+    assert configured(PageMappedConfig, plain(bare)) == bare
+    without = run(bare, rows)
+    assert whole.keys() == without.keys()
+    assert all(whole[name].equals(without[name]) for name in whole)

@@ -70,13 +70,20 @@ def same(plans: list[Plan], outcomes: list[Replayed | StrataError], elsewhere: S
 
 
 def test_runs_of_one_pass_are_what_they_are_alone(store: Store, reads: Reads, tmp_path: Path) -> None:
-    plans = plan_grid(store, "small", "toy", {"scale": range(1, 12), "policy": ["greedy", "fifo"]})
+    plans = plan_grid(store, "small", "toy", {"scale": range(1, 12), "policy": ["greedy", "fifo"]}).plans
     counted: list[int] = []
     outcomes = replay_together(plans, 3, counted.append)
     assert reads == [["op"]]
     assert counted == [10] * 10 * len(plans)
     assert [each.config for each in outcomes if isinstance(each, Replayed)] == [
-        {"scale": each.config.scale, "policy": each.config.policy.name.lower(), "limit": 100} for each in plans
+        {
+            "scale": each.config.scale,
+            "policy": each.config.policy.name.lower(),
+            "limit": 100,
+            "depth": 4,
+            "sizes": [1, 2],
+        }
+        for each in plans
     ]
     same(plans, outcomes, Store(tmp_path / "apart"))
 
@@ -90,7 +97,7 @@ def test_drives_of_one_pass_are_what_they_are_alone(store: Store, reads: Reads, 
         "victim": ["greedy", "fifo"],
         "layout": ["direct", "compact"],
     }
-    plans = plan_grid(store, "writes", "ftl.page_mapped", settings)
+    plans = plan_grid(store, "writes", "ftl.page_mapped", settings).plans
     assert len(reads) == 1  # what the trace writes: once for all
     outcomes = replay_together(plans, workers)
     assert len(reads) == 2
@@ -106,7 +113,7 @@ def test_stages_that_take_other_columns_share_a_reading(store: Store, reads: Rea
     def run(trace: Iterable[pl.DataFrame], config: toy.Config) -> Iterator[toy.ToySummary]:
         yield from toy.run((batch for batch in trace if batch["length"].sum() == 4096 * batch.height), config)
 
-    (plain,) = plan_grid(store, "small", "toy", {})
+    (plain,) = plan_grid(store, "small", "toy", {}).plans
     other = replace(plain, stage=replace(plain.stage, takes=Lengths, run=run), run="another")
     outcomes = replay_together([plain, other], 2)
     assert reads == [["op", "length"]]
@@ -114,7 +121,7 @@ def test_stages_that_take_other_columns_share_a_reading(store: Store, reads: Rea
 
 
 def test_a_run_that_cannot_be_made_does_not_stop_the_others(store: Store, reads: Reads, tmp_path: Path) -> None:
-    plans = plan_grid(store, "small", "toy", {"limit": [200, 5, 100, 55, 300]})
+    plans = plan_grid(store, "small", "toy", {"limit": [200, 5, 100, 55, 300]}).plans
     outcomes = replay_together(plans, 2)
     wrong = {each.config.limit: str(got) for each, got in zip(plans, outcomes, strict=True) if not fresh(got)}
     assert wrong == {
@@ -141,7 +148,7 @@ def test_nobody_reads_on_where_no_run_is_left(store: Store, monkeypatch: pytest.
             yield batch
 
     monkeypatch.setattr(replaying, "read", read)
-    outcomes = replay_together(plan_grid(store, "small", "toy", {"limit": [1, 2, 3]}), 2)
+    outcomes = replay_together(plan_grid(store, "small", "toy", {"limit": [1, 2, 3]}).plans, 2)
     assert all(isinstance(each, TraceError) for each in outcomes)
     assert given < 20
 
@@ -176,7 +183,7 @@ def test_an_interrupt_ends_all_and_nothing_is_kept(store: Store, monkeypatch: py
 
     monkeypatch.setattr(replaying, "read", read)
     with pytest.raises(KeyboardInterrupt):
-        run_all(plan_grid(store, "small", "toy", {"scale": [1, 2, 3, 4, 5]}), workers=2)
+        run_all(plan_grid(store, "small", "toy", {"scale": [1, 2, 3, 4, 5]}).plans, workers=2)
     assert not list(store.root.glob("runs/*"))
     assert not list(store.root.glob("runs/.part-*"))
 
@@ -191,7 +198,7 @@ def test_an_unexpected_error_ends_all_and_nothing_is_kept(
             yield from toy.run([batch], config)
 
     monkeypatch.setitem(STAGES, "toy", replace(STAGES["toy"], run=run))
-    plans = plan_grid(store, "small", "toy", {"scale": [1, 2, 3, 4, 5]})
+    plans = plan_grid(store, "small", "toy", {"scale": [1, 2, 3, 4, 5]}).plans
     with pytest.raises(ZeroDivisionError, match="of nothing"):
         run_all(plans, workers=2)
     assert not list(store.root.glob("runs/*"))
@@ -203,7 +210,7 @@ def test_a_trace_that_ends_early_is_told_of_every_run(store: Store, monkeypatch:
         return list(storing.read(table, path, columns, rows=10))[:7]
 
     monkeypatch.setattr(replaying, "read", read)
-    outcomes = replay_together(plan_grid(store, "small", "toy", {"scale": [1, 2]}), 2)
+    outcomes = replay_together(plan_grid(store, "small", "toy", {"scale": [1, 2]}).plans, 2)
     assert [str(each) for each in outcomes] == [
         "small: 70 of 100 rows were replayed; the file is damaged, ingest it again"
     ] * 2
@@ -221,7 +228,7 @@ def with_memory(plans: list[Plan], memory: Callable[[Any], int] | None) -> list[
 
 
 def test_as_many_runs_share_a_reading_as_memory_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    plans = plan_grid(store, "small", "toy", {"scale": [1 + i / 10 for i in range(150)]})
+    plans = plan_grid(store, "small", "toy", {"scale": [1 + i / 10 for i in range(150)]}).plans
     assert sizes(plans, 2) == [MOST, MOST, 150 - 2 * MOST]
     assert sizes(plans, 2, 40) == [40, 40, 40, 30]
     assert sizes(plans, 2, 100) == [MOST, MOST, 150 - 2 * MOST]  # open files are few
@@ -236,7 +243,7 @@ def test_as_many_runs_share_a_reading_as_memory_holds(store: Store, monkeypatch:
     replay_together(plans[:100], 2)
     assert sizes(with_memory(plans[:104], None), 2) == [102, 2]  # what is kept takes no memory
     add_trace(store, "other", rows=50)
-    assert sizes([*plans[100:102], *plan_grid(store, "other", "toy", {"scale": [1, 2]})], 2, 10) == [2, 2]
+    assert sizes([*plans[100:102], *plan_grid(store, "other", "toy", {"scale": [1, 2]}).plans], 2, 10) == [2, 2]
 
 
 @pytest.mark.parametrize(("workers", "at_once"), [(0, None), (-1, 5), (2, 0), (2, -3)])
@@ -251,7 +258,7 @@ def test_some_memory_is_free() -> None:
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, None])
 def test_passes_change_nothing(store: Store, reads: Reads, tmp_path: Path, at_once: int | None) -> None:
-    plans = plan_grid(store, "small", "toy", {"scale": [1, 2, 3, 4, 5], "policy": ["fifo"]})
+    plans = plan_grid(store, "small", "toy", {"scale": [1, 2, 3, 4, 5], "policy": ["fifo"]}).plans
     outcomes = run_all(plans, workers=2, at_once=at_once)
     assert len(reads) == -(-5 // (at_once or 5))
     same(plans, outcomes, Store(tmp_path / "apart"))

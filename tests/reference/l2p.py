@@ -498,9 +498,8 @@ class Learned(Flat):
 class Volume:
     """One map and the requests that it is asked: bytes into pages."""
 
-    def __init__(self, kind: Flat, page: int, *, compact: bool, program_zeroes: bool, crash_at: int, plp: bool) -> None:
+    def __init__(self, kind: Flat, page: int, *, compact: bool, program_zeroes: bool) -> None:
         self.map, self.page, self.compact, self.program_zeroes = kind, page, compact, program_zeroes
-        self.crash_at, self.plp = crash_at, plp
         self.number: dict[int, int] = {}
         self.given = 0
         self.stopped = False
@@ -534,8 +533,6 @@ class Volume:
         if self.stopped:
             return
         self.map.drive.count["requests"] += 1
-        if self.crash_at and self.given == self.crash_at:
-            self.map.count.update(self.map.crash(self.plp))
         try:
             self.pages(*request[1:2], *request[3:5])
         except StoppedError:
@@ -568,14 +565,25 @@ class Volume:
                 count["trimmed"] += 1
 
 
-def replay(volumes: dict[int, Volume], prefill: str, trace: Iterable[Request]) -> None:
+def replay(volumes: dict[int, Volume], prefill: str, trace: Iterable[Request], crash_at: int, plp: bool) -> None:
     met: set[int] = set()
+    given = 0
+
+    def crash_if_due() -> None:
+        for number in met if given == crash_at else ():
+            volume = volumes[number]
+            if not volume.stopped:
+                volume.map.count.update(volume.map.crash(plp))
+
     for request in trace:
+        crash_if_due()
+        given += 1
         volume = volumes[request[2]]
         if request[2] not in met:
             met.add(request[2])
             volume.prefill(prefill)
         volume.serve(request)
+    crash_if_due()
 
 
 def summary(volume: Volume) -> dict[str, int]:
