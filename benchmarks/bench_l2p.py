@@ -15,11 +15,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.ftl._l2p_config import L2pConfig
-from pipeline.ftl._l2p_replay import FtlL2pWindows, serve
-from pipeline.ftl._l2p_state import Map
 from pipeline.ftl.config import Layout
-from pipeline.ftl.l2p import maps_of
+from pipeline.ftl.l2p.config import L2pConfig
+from pipeline.ftl.l2p.replay import FtlL2pWindows, serve
+from pipeline.ftl.l2p.stage import maps_of
+from pipeline.ftl.l2p.state import Map
 from pipeline.ftl.page_mapped import by_volume
 from pipeline.ftl.replay import Request, Rules
 from traces.config import spelled

@@ -15,10 +15,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.ftl._learned import Figures, compact, figures, learn, new_learned, predict
-from pipeline.ftl._learned_levels import Learned
-from pipeline.ftl._mrc import Stack, look_for, new_stack, touch
-from pipeline.ftl.map_cache import STAGE, Config
+from pipeline.ftl.l2p.learned import Figures, compact, figures, learn, new_learned, predict
+from pipeline.ftl.l2p.learned_levels import Learned
+from pipeline.ftl.l2p.map_cache import STAGE, Config
+from pipeline.ftl.l2p.mrc import Stack, look_for, new_stack, touch
 from traces.block import Op
 from traces.kernel import lean_kernel
 from traces.table import I64

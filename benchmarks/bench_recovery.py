@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.ftl._recovery_config import Duplicates, Geometry, Merge, Partition, RecoveryConfig
 from pipeline.ftl.fleet import zeros
-from pipeline.ftl.recovery import Recovery, recover
+from pipeline.ftl.recovery.config import Duplicates, Geometry, Merge, Partition, RecoveryConfig
+from pipeline.ftl.recovery.recover import Recovery, recover
 from traces.config import spelled
 from traces.kernel import lean_kernel
 

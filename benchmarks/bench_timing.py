@@ -17,7 +17,7 @@ import pytest
 
 from pipeline.ftl._page_mapped_config import PageMappedConfig
 from pipeline.ftl.config import Layout, Prefill
-from pipeline.ftl.nand import FtlLoad, Loop, Nand, Timing, begin, end, nand_of, new_nands, program, read
+from pipeline.ftl.nand.model import FtlLoad, Loop, Nand, Timing, begin, end, nand_of, new_nands, program, read
 from pipeline.ftl.page_mapped import STAGE
 from traces.block import Op
 from traces.kernel import lean_kernel

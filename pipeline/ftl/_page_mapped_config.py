@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from pipeline.ftl._nand_config import Loop, Timing
-from pipeline.ftl._wear_config import Wearing
 from pipeline.ftl.config import Config
+from pipeline.ftl.nand.config import Loop, Timing
+from pipeline.ftl.wear.config import Wearing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

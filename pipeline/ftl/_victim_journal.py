@@ -1,4 +1,4 @@
-"""A journal of what the validity counts lose: rows of a drive's links behind its rings (`pipeline.ftl.crash`).
+"""A journal of what the validity counts lose: rows of a drive's links behind its rings (`pipeline.ftl.recovery`).
 
 What a block gains is known from how far it is programmed, and copies that garbage collection takes away end with the
 block's erasure. Hence one record for each page that the host overwrites or unmaps, and one for each erasure. When the

@@ -21,12 +21,10 @@ import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-from pipeline.ftl._wear_level import coldest, withdraw
-from pipeline.ftl._wear_state import Wear
-from pipeline.ftl.nand import Nand, is_timed
-from pipeline.ftl.nand import copy as copy_in_time
-from pipeline.ftl.nand import erase as erase_in_time
-from pipeline.ftl.nand import program as program_in_time
+from pipeline.ftl.nand.model import Nand, is_timed
+from pipeline.ftl.nand.model import copy as copy_in_time
+from pipeline.ftl.nand.model import erase as erase_in_time
+from pipeline.ftl.nand.model import program as program_in_time
 from pipeline.ftl.placement import Placement, class_of, class_of_copy
 from pipeline.ftl.victim import (
     NONE,
@@ -38,7 +36,9 @@ from pipeline.ftl.victim import (
     pick,
     prepare_blocks,
 )
-from pipeline.ftl.wear import begin_wear, close_block, count_levelled, erase_block, open_erased, prepare_wear
+from pipeline.ftl.wear.level import coldest, withdraw
+from pipeline.ftl.wear.model import begin_wear, close_block, count_levelled, erase_block, open_erased, prepare_wear
+from pipeline.ftl.wear.state import Wear
 from traces.kernel import inline_lean_kernel, lean_kernel, prefetch
 
 ROUNDS = 256  # write amplification is kept for so many equal shares of the host's writes at most

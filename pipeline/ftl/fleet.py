@@ -23,14 +23,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pipeline.ftl._wear_config import Wearing
-from pipeline.ftl._wear_state import Wear, new_wear, part_of
 from pipeline.ftl.config import Config, Layout
 from pipeline.ftl.drive import ROUNDS, TALLY, Drive, Frontiers, held_back
-from pipeline.ftl.nand import Nands, Timing, nand_of, new_nands
+from pipeline.ftl.nand.model import Nands, Timing, nand_of, new_nands
 from pipeline.ftl.numbering import ENTRY, WORDS, slots_for
 from pipeline.ftl.placement import Placement
 from pipeline.ftl.victim import HEAD, Blocks, Victim
+from pipeline.ftl.wear.config import Wearing
+from pipeline.ftl.wear.state import Wear, new_wear, part_of
 from traces.kernel import inline_lean_kernel
 
 NORESERVE = 0x4000  # MAP_NORESERVE of Linux (asm-generic/mman.h); Python's mmap names it from 3.13 on

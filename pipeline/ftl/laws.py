@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.ftl.drive import ONE, Drive
 from pipeline.ftl.fleet import Fleet, drive_of
 from pipeline.ftl.victim import Phase
-from pipeline.ftl.wear import exported
+from pipeline.ftl.wear.model import exported
 from traces.kernel import lean_kernel
 
 

@@ -19,14 +19,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from pipeline.ftl._page_mapped_config import PageMappedConfig
-from pipeline.ftl._wear_config import Wearing
 from pipeline.ftl.config import Config, Layout, Prefill, Zeroes
 from pipeline.ftl.fit import fit
 from pipeline.ftl.fleet import Fleet, new_fleet
 from pipeline.ftl.laws import BrokenLawError, check_laws, check_programs
-from pipeline.ftl.life import FtlLife, lives
-from pipeline.ftl.nand import FtlLatency, FtlLoad, Timing
-from pipeline.ftl.nand import told as latencies_of
+from pipeline.ftl.nand.model import FtlLatency, FtlLoad, Timing
+from pipeline.ftl.nand.model import told as latencies_of
 from pipeline.ftl.replay import (
     BEYOND,
     TIME,
@@ -40,7 +38,9 @@ from pipeline.ftl.replay import (
     survey,
 )
 from pipeline.ftl.summary import FtlSummary, summary
-from pipeline.ftl.wear import NO_TIME, FtlWear
+from pipeline.ftl.wear.config import Wearing
+from pipeline.ftl.wear.life import FtlLife, lives
+from pipeline.ftl.wear.model import NO_TIME, FtlWear
 from pipeline.stage import Rows, Stage
 from traces.block import Block
 from traces.errors import ConfigError, TraceError

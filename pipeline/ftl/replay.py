@@ -4,16 +4,15 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.ftl._wear_state import Wear
 from pipeline.ftl.drive import Drive, ask_for, empty_apart, prepare, trim_page, write_page
 from pipeline.ftl.fleet import Fleet, drive_of
-from pipeline.ftl.nand import Nand, end_load, fetch, flush
-from pipeline.ftl.nand import begin as begin_request
-from pipeline.ftl.nand import end as end_request
-from pipeline.ftl.nand import read as read_in_time
+from pipeline.ftl.nand.model import Nand, end_load, fetch, flush
+from pipeline.ftl.nand.model import begin as begin_request
+from pipeline.ftl.nand.model import end as end_request
+from pipeline.ftl.nand.model import read as read_in_time
 from pipeline.ftl.numbering import ABSENT, WORDS, held, home, number_in, numbered
 from pipeline.ftl.victim import Whole
-from pipeline.ftl.wear import (
+from pipeline.ftl.wear.model import (
     count_refreshed,
     give_up,
     goes_on,
@@ -23,6 +22,7 @@ from pipeline.ftl.wear import (
     wants_refresh,
     wear_row,
 )
+from pipeline.ftl.wear.state import Wear
 from traces.block import Op
 from traces.kernel import inline_lean_kernel, lean_kernel
 from traces.table import F64, I64, U8, U32, U64, Unknown

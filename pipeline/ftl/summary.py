@@ -20,11 +20,11 @@ from pipeline.ftl._columns import (
 )
 from pipeline.ftl.config import Config
 from pipeline.ftl.fleet import Fleet, drive_of, grown_to, state_bytes
-from pipeline.ftl.nand import FtlLatency, Kind, Nands
-from pipeline.ftl.nand import told as latencies_of
+from pipeline.ftl.nand.model import FtlLatency, Kind, Nands
+from pipeline.ftl.nand.model import told as latencies_of
 from pipeline.ftl.theory import write_amplification
 from pipeline.ftl.victim import Phase
-from pipeline.ftl.wear import exported
+from pipeline.ftl.wear.model import exported
 from traces.table import F64, I64, U64, Bool, Unknown, empty
 
 STEADY_ROUNDS = 8  # a round is an eighth of the exported pages or more: so much must have been written in steady state

@@ -8,18 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ftl._crash_buffer import Buffer
-from pipeline.ftl._crash_config import CrashConfig, Shutdown
-from pipeline.ftl._crash_drives import Drives, drive_in
-from pipeline.ftl._crash_power import block_table, geometry_of, journalled_counts, lose_power, restore
-from pipeline.ftl._crash_summary import Mechanism, settings_of
-from pipeline.ftl._recovery_config import Duplicates, Merge, Partition, RecoveryConfig
 from pipeline.ftl.config import Layout, Prefill, Zeroes
-from pipeline.ftl.crash import STAGE
 from pipeline.ftl.drive import Frontiers
 from pipeline.ftl.laws import BrokenLawError
 from pipeline.ftl.placement import Placement
-from pipeline.ftl.recovery import PowerLostError, Recovering, recover
+from pipeline.ftl.recovery.buffer import Buffer
+from pipeline.ftl.recovery.config import Duplicates, Merge, Partition, RecoveryConfig
+from pipeline.ftl.recovery.crash_config import CrashConfig, Shutdown
+from pipeline.ftl.recovery.drives import Drives, drive_in
+from pipeline.ftl.recovery.power import block_table, geometry_of, journalled_counts, lose_power, restore
+from pipeline.ftl.recovery.recover import PowerLostError, Recovering, recover
+from pipeline.ftl.recovery.stage import STAGE
+from pipeline.ftl.recovery.summary import Mechanism, settings_of
 from pipeline.ftl.replay import Request
 from pipeline.ftl.victim import Victim
 from tests.reference import ftl as reference

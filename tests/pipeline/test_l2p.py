@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ftl._l2p_ask import crash, find, pointer_of, trim, write
-from pipeline.ftl._l2p_config import L2pConfig
-from pipeline.ftl._l2p_replay import FtlL2pWindows, prepare
-from pipeline.ftl._l2p_state import Flush, Map, Mapped, SlotPolicy, map_with
-from pipeline.ftl._l2p_summary import FtlL2pSummary
 from pipeline.ftl._power_loss import HALF
 from pipeline.ftl.config import Layout, Prefill, Zeroes
 from pipeline.ftl.drive import Frontiers
 from pipeline.ftl.fleet import drive_of
-from pipeline.ftl.l2p import STAGE, maps_of
+from pipeline.ftl.l2p.ask import crash, find, pointer_of, trim, write
+from pipeline.ftl.l2p.config import L2pConfig
+from pipeline.ftl.l2p.replay import FtlL2pWindows, prepare
+from pipeline.ftl.l2p.stage import STAGE, maps_of
+from pipeline.ftl.l2p.state import Flush, Map, Mapped, SlotPolicy, map_with
+from pipeline.ftl.l2p.summary import FtlL2pSummary
 from pipeline.ftl.replay import Request, Rules
 from pipeline.ftl.victim import Victim
 from tests.reference import l2p as reference

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.ftl._l2p_config import L2pConfig, flat_sizes, two_level_sizes
+from pipeline.ftl.l2p.config import L2pConfig, flat_sizes, two_level_sizes
 from tests.pipeline.test_l2p import PAGE, replayed, trace
 from traces.config import configured
 from traces.errors import ConfigError, TraceError

@@ -6,16 +6,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.ftl._l2p_ask import crash, pointer_of, trim, write
-from pipeline.ftl._l2p_config import L2pConfig
-from pipeline.ftl._l2p_laws import check_content, check_maps, mapped_pages
-from pipeline.ftl._l2p_learn import waits
-from pipeline.ftl._l2p_replay import prepare
-from pipeline.ftl._l2p_state import Map, Mapped, Maps, map_with
-from pipeline.ftl._learned import predict
 from pipeline.ftl.config import Layout, Prefill
 from pipeline.ftl.fleet import drive_of
-from pipeline.ftl.l2p import STAGE, maps_of, memory
+from pipeline.ftl.l2p.ask import crash, pointer_of, trim, write
+from pipeline.ftl.l2p.config import L2pConfig
+from pipeline.ftl.l2p.laws import check_content, check_maps, mapped_pages
+from pipeline.ftl.l2p.learn import waits
+from pipeline.ftl.l2p.learned import predict
+from pipeline.ftl.l2p.replay import prepare
+from pipeline.ftl.l2p.stage import STAGE, maps_of, memory
+from pipeline.ftl.l2p.state import Map, Mapped, Maps, map_with
 from pipeline.ftl.laws import BrokenLawError
 from pipeline.ftl.replay import Rules
 from tests.pipeline.test_l2p import PAGE, Rows, reads, replayed, trace, written

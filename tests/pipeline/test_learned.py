@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ftl._learned import Figures, compact, figures, forget, learn, new_learned, predict
-from pipeline.ftl._learned_fit import GROUP
-from pipeline.ftl._learned_levels import Learned
+from pipeline.ftl.l2p.learned import Figures, compact, figures, forget, learn, new_learned, predict
+from pipeline.ftl.l2p.learned_fit import GROUP
+from pipeline.ftl.l2p.learned_levels import Learned
 from tests.reference import learned as reference
 from traces.kernel import lean_kernel
 from traces.table import I64, Bool

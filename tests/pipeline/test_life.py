@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ftl import life, theory
-from pipeline.ftl._wear_config import DAY, Retirement, Wearing
-from pipeline.ftl._wear_state import Wear
+from pipeline.ftl import theory
 from pipeline.ftl.victim import Blocks
-from pipeline.ftl.wear import begin_wear, erase_block
+from pipeline.ftl.wear import life
+from pipeline.ftl.wear.config import DAY, Retirement, Wearing
+from pipeline.ftl.wear.model import begin_wear, erase_block
+from pipeline.ftl.wear.state import Wear
 from tests.pipeline.worn import worn
 from traces.table import columns_of
 

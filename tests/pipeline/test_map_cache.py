@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ftl.map_cache import FEWEST, FOLLOWED, STAGE, Config, FtlMapCacheSummary, FtlMapMrc, Granularity
+from pipeline.ftl.l2p.map_cache import FEWEST, FOLLOWED, STAGE, Config, FtlMapCacheSummary, FtlMapMrc, Granularity
 from tests.reference.mrc import Looked, lru
 from traces.block import Op
 from traces.config import configured

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.ftl._mrc import Curve, Stack, curve_of, full, grown, new_stack, touch
+from pipeline.ftl.l2p.mrc import Curve, Stack, curve_of, full, grown, new_stack, touch
 from tests.reference.mrc import Looked, Sample, lru
 from traces.kernel import lean_kernel
 from traces.table import I64, Bool

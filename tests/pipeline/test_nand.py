@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ftl.nand import (
+from pipeline.ftl.nand.model import (
     PRESETS,
     Acknowledge,
     Cell,

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.ftl.nand import Acknowledge, Cell, Kind, Loop, Nands, Scheduling, end_load, nand_of, told
-from pipeline.ftl.nand import FtlLoad as Load
+from pipeline.ftl.nand.model import Acknowledge, Cell, Kind, Loop, Nands, Scheduling, end_load, nand_of, told
+from pipeline.ftl.nand.model import FtlLoad as Load
 from tests.pipeline.test_nand import (
     BEGIN,
     COPY,

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ftl._page_mapped_config import PageMappedConfig
-from pipeline.ftl._wear_config import Levelling, Rber, Retirement, Spread
 from pipeline.ftl.config import Layout, Prefill
 from pipeline.ftl.drive import Frontiers
-from pipeline.ftl.nand import Acknowledge, Cell, Loop
+from pipeline.ftl.nand.model import Acknowledge, Cell, Loop
 from pipeline.ftl.page_mapped import STAGE
 from pipeline.ftl.placement import HOST_PLACEMENTS
 from pipeline.ftl.replay import Request
 from pipeline.ftl.victim import Victim
+from pipeline.ftl.wear.config import Levelling, Rber, Retirement, Spread
 from traces.config import configured, idle_keys, plain, spelled
 from traces.errors import ConfigError, IdleKeyError
 from traces.info import TraceInfo, Volume

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.ftl._recovery_config import Duplicates, Geometry, Merge, Partition, RecoveryConfig, pieces_of
-from pipeline.ftl.recovery import PowerLostError, Recovering, Recovery, recover
+from pipeline.ftl.recovery.config import Duplicates, Geometry, Merge, Partition, RecoveryConfig, pieces_of
+from pipeline.ftl.recovery.recover import PowerLostError, Recovering, Recovery, recover
 from tests.reference.recovery import Recovered, recovered
 from traces.config import configured, plain, spelled
 from traces.errors import ConfigError

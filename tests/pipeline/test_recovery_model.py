@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ftl._recovery_config import Geometry, Merge, Partition, RecoveryConfig
-from pipeline.ftl._recovery_model import Controller, Job, journalled, modelled
-from pipeline.ftl.recovery import recover
+from pipeline.ftl.recovery.config import Geometry, Merge, Partition, RecoveryConfig
+from pipeline.ftl.recovery.model import Controller, Job, journalled, modelled
+from pipeline.ftl.recovery.recover import recover
 from traces.config import spelled
 
 every_partition = pytest.mark.parametrize("partition", Partition, ids=spelled)

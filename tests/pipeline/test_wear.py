@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.ftl._wear_config import Levelling, Rber, Retirement, Spread, Wearing
-from pipeline.ftl._wear_level import coldest, withdraw
 from pipeline.ftl.victim import NONE, Phase, Victim, pick
-from pipeline.ftl.wear import (
+from pipeline.ftl.wear.config import Levelling, Rber, Retirement, Spread, Wearing
+from pipeline.ftl.wear.level import coldest, withdraw
+from pipeline.ftl.wear.model import (
     FtlWear,
     begin_wear,
     erase_block,

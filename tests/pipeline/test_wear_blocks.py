@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.ftl._wear_config import Levelling, Retirement, Spread, Wearing
-from pipeline.ftl._wear_pool import put, take
 from pipeline.ftl.victim import Phase
-from pipeline.ftl.wear import (
+from pipeline.ftl.wear.config import Levelling, Retirement, Spread, Wearing
+from pipeline.ftl.wear.model import (
     begin_wear,
     erase_block,
     erases_of_rank,
 )
+from pipeline.ftl.wear.pool import put, take
 from tests.pipeline.worn import PAGES, blocks_of, drawn, figures, opened, phases, worn
 from traces.config import spelled
 

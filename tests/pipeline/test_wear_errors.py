@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.ftl._cell import Cell
-from pipeline.ftl._wear_config import TLC_72, Rber, Retirement, Wearing
-from pipeline.ftl._wear_state import new_wear, rber
 from pipeline.ftl.victim import Phase
-from pipeline.ftl.wear import (
+from pipeline.ftl.wear.config import TLC_72, Rber, Retirement, Wearing
+from pipeline.ftl.wear.model import (
     begin_wear,
     erase_block,
     read_page,
     wants_refresh,
 )
+from pipeline.ftl.wear.state import new_wear, rber
 from tests.pipeline.worn import opened, worn
 from tests.reference import wear as reference
 from traces.config import configured, keys, plain, to_toml

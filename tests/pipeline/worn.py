@@ -4,10 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.ftl._wear_config import Wearing
-from pipeline.ftl._wear_state import Wear, new_wear, part_of
 from pipeline.ftl.victim import HEAD, Blocks, Phase, Victim, close, lose_page, prepare_blocks
-from pipeline.ftl.wear import (
+from pipeline.ftl.wear.config import Wearing
+from pipeline.ftl.wear.model import (
     close_block,
     exhausted,
     exported,
@@ -16,6 +15,7 @@ from pipeline.ftl.wear import (
     prepare_wear,
     refuses,
 )
+from pipeline.ftl.wear.state import Wear, new_wear, part_of
 from tests.reference import wear as reference
 from tests.reference.ftl import SplitMix
 from traces.config import spelled

@@ -1,0 +1,1 @@
+"""The time that a drive takes: channels, dies, planes and the queue before them."""

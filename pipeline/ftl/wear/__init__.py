@@ -1,0 +1,1 @@
+"""The wear of a drive's flash: endurance, errors, levelling, retirement, life."""
