@@ -15,8 +15,8 @@ ours:
 - lost: validity counts and bits, and the order in which victims are chosen. So only policies are possible whose order
   is a function of what is durable (`CrashConfig`): greedy's equals, and the age of cost-benefit, are not;
 - the write buffer (`pipeline.ftl.recovery.buffer`): what stands in it was acknowledged. With power-loss protection it
-  is programmed before the power is gone, as after a clean shutdown. Without, it is lost: those pages are counted, and the
-  uninterrupted drive is one that never got them. A request that was programmed in part stays so far.
+  is programmed before the power is gone, as after a clean shutdown. Without, it is lost: those pages are counted, and
+  the uninterrupted drive is one that never got them. A request that was programmed in part stays so far.
 
 Baselines recover the same table at the same moment, and are counted and timed: one core; one table with a lock for
 each increment; and a journal, which a drive would keep in place of all that. The journal has a record for every

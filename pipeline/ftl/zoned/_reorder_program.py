@@ -1,6 +1,6 @@
 """What happens at a zone's write pointer: programming, draining, dropping; see `pipeline.ftl.zoned.reorder`."""
 
-from pipeline.ftl._nand_config import Acknowledge
+from pipeline.ftl.nand.config import Acknowledge
 from pipeline.ftl.victim import NONE, Whole
 from pipeline.ftl.zoned._reorder_lists import begin_gap, bin_of, end_gap, give_back, settle, tie
 from pipeline.ftl.zoned._reorder_state import Buffers, GapAction

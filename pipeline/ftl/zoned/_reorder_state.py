@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.ftl._nand_config import Acknowledge
 from pipeline.ftl.fleet import zeros
+from pipeline.ftl.nand.config import Acknowledge
 from pipeline.ftl.victim import NONE
 from traces.kernel import inline_lean_kernel
 from traces.table import I64

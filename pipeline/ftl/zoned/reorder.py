@@ -59,7 +59,7 @@ the write pointer is an invalid write. Linux keeps the order in the host: zone w
 way (block/blk-zoned.c, commit dd291d77cc90).
 """
 
-from pipeline.ftl._nand_config import Acknowledge
+from pipeline.ftl.nand.config import Acknowledge
 from pipeline.ftl.victim import NONE, Whole
 from pipeline.ftl.zoned._reorder_lists import (
     before,

@@ -254,6 +254,9 @@ def test_open_of_all__and_of_those_closed_on_the_way(profile: Profile, status: S
 @pytest.mark.parametrize(("granularity", "areas", "got"), [(2, 2, False), (1, 1, False), (1, 2, True)])
 def test_open_of_all__with_areas(granularity: int, areas: int, got: bool) -> None:
     zones = closed(Geometry(2, 8, 8, zrwa=2, granularity=granularity, zrwas=areas), [0, 1], [])
+    for slba in (1, 9, 10):  # the zone closed first has two blocks, the other three
+        assert _command(zones, Op.WRITE, slba, 1, 0)[0] == Status.SUCCESS
+        assert _command(zones, Op.ZONE_CLOSE, slba // 8 * 8, 0, 0)[0] == Status.SUCCESS
     status = _command(zones, Op.ZONE_OPEN, 0, 0, Flag.ALL_ZONES | Flag.ZRWA)[0]
     assert status == (Status.SUCCESS if got else Status.NO_ZRWA_RESOURCES)
     assert listed(zones, State.EXPLICITLY_OPEN) == ([0, 1] if got else [])
