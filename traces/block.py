@@ -25,6 +25,9 @@ class Op(IntEnum):
     ZONE_RESET = 9
     ZONE_OFFLINE = 10
     ZONE_REPORT = 11
+    ZONE_SET_EXTENSION = 12  # of a zone's descriptor
+    ZONE_FLUSH_ZRWA = 13  # up to the block at the address
+    ZONE_MANAGE = 14  # it is not told, or not known, what is done to the zone
     UNKNOWN = 255
 
 
@@ -39,6 +42,8 @@ class Flag(IntFlag):
     SECURE = 32
     BARRIER = 64
     ERROR = 128
+    ALL_ZONES = 256
+    ZRWA = 512  # a zone opened with a random write area
 
 
 class Block(NamedTuple):
@@ -48,7 +53,8 @@ class Block(NamedTuple):
     op: Annotated[
         U8,
         "0 read, 1 write, 2 discard, 3 flush, 4 write zeroes, 5 zone append, 6 zone open, 7 zone close, "
-        "8 zone finish, 9 zone reset, 10 zone offline, 11 zone report, 255 unknown",
+        "8 zone finish, 9 zone reset, 10 zone offline, 11 zone report, 12 zone descriptor extension set, "
+        "13 zone random write area flushed, 14 zone management of which no more is told, 255 unknown",
     ]
     volume: Annotated[U32, "which of the trace's volumes (see table volumes), counted from 0"]
     address: Annotated[U64, "first byte of the request within its volume"]
@@ -60,6 +66,7 @@ class Block(NamedTuple):
     flags: Annotated[
         U16,
         "modifiers, added up: 1 preflush, 2 forced unit access, 4 synchronous, 8 metadata, 16 read-ahead, "
-        "32 secure erase, 64 barrier, 128 completed with an error",
+        "32 secure erase, 64 barrier, 128 completed with an error, 256 of all zones, "
+        "512 zone opened with a random write area",
     ]
     raw: Annotated[Text, "the source's own word for the operation and its flags"]

@@ -223,7 +223,7 @@ def replay(  # noqa: PLR0917 - what is not compiled where it is None must be an 
                 flush(nand)
                 end_request(nand, op, 0)
             continue
-        elif Op.ZONE_APPEND <= op <= Op.ZONE_REPORT:
+        elif Op.ZONE_APPEND <= op <= Op.ZONE_MANAGE:
             now.zone += 1
             continue
         else:

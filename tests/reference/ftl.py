@@ -6,7 +6,7 @@ from statistics import fmean, pstdev
 from typing import Any
 
 READ, WRITE, DISCARD, FLUSH, WRITE_ZEROES = range(5)
-ZONES = range(5, 12)
+ZONES = range(5, 15)
 M64 = (1 << 64) - 1
 
 Request = tuple[int, int, int, int, int, int]  # at, op, volume, offset, length, stream

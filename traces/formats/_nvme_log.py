@@ -23,7 +23,7 @@ DEVICE, OTHER, NO_EVENT = 0, 1, 2
 
 IO_CMD, READ, WRITE, RW, WRITE_ZEROES, COMPARE, VERIFY, MGMT_RECV, DSM, DEALLOCATE = range(10)
 COPY, SOURCE, COPY_OUT, UNALIGNED, CLOSE, FINISH, OPEN, RESET, OFFLINE, DESCRIPTOR = range(10, 20)
-COMPLETION, CREATE_SQ, STATUS, MARK, ADMIN, REST = range(20, 26)
+COMPLETION, CREATE_SQ, STATUS, MARK, ADMIN, BEYOND, REST = range(20, 27)
 EVENTS = (
     *("pci_nvme_io_cmd", "pci_nvme_read", "pci_nvme_write", "pci_nvme_rw", "pci_nvme_write_zeroes"),
     *("pci_nvme_compare", "pci_nvme_verify", "pci_nvme_zone_mgmt_recv", "pci_nvme_dsm", "pci_nvme_dsm_deallocate"),
@@ -31,6 +31,7 @@ EVENTS = (
     *("pci_nvme_close_zone", "pci_nvme_finish_zone", "pci_nvme_open_zone", "pci_nvme_reset_zone"),
     *("pci_nvme_offline_zone", "pci_nvme_set_descriptor_extension", "pci_nvme_enqueue_req_completion"),
     *("pci_nvme_create_sq", "pci_nvme_err_req_status", "memory_region_ops_write", "pci_nvme_admin_cmd"),
+    "pci_nvme_err_invalid_lba_range",
 )
 KEYS = (
     "cid",
@@ -48,8 +49,9 @@ KEYS = (
     "op",
     "addr",
     "value",
+    "start",
 )
-CID, NSID, SQID, CQID, NLB, COUNT, LBA, SLBA, OPC, STATUS_, ALL, NR, ACTION, ADDRESS, VALUE = range(15)
+CID, NSID, SQID, CQID, NLB, COUNT, LBA, SLBA, OPC, STATUS_, ALL, NR, ACTION, ADDRESS, VALUE, START = range(16)
 
 # by event: the keys without which its line is not whole
 _NEEDS = {
@@ -73,6 +75,7 @@ _NEEDS = {
     CREATE_SQ: (SQID, CQID),
     STATUS: (CID, STATUS_, OPC),
     MARK: (ADDRESS, VALUE),
+    BEYOND: (START,),
 }
 
 
@@ -238,7 +241,7 @@ def _new(f: Found, n: int, line: int, time: int, cid: int) -> None:
     f.line[n], f.time[n], f.cid[n], f.space[n] = line, time, cid, 1
     f.queue[n] = f.every[n] = f.blocks[n] = f.ranges[n] = f.done[n] = 0
     f.opcode[n] = f.opname[n] = f.action[n] = f.block[n] = f.counted[n] = f.status[n] = f.latency[n] = f.next[n] = -1
-    f.event[n] = 25
+    f.event[n] = 26
 
 
 @lean_kernel
@@ -270,7 +273,7 @@ def follow(p: Parsed, first: int, codes: NDArray[np.int64], f: Found, o: Open) -
             o.by_key[codes[0, row]] = o.current[codes[2, row]] = n
             s.rows += 1
         elif event <= 7:  # what is asked for, with the command's number
-            mine = current >= 0 and f.cid[current] == cid and f.event[current] == 25 and not f.done[current]
+            mine = current >= 0 and f.cid[current] == cid and f.event[current] == 26 and not f.done[current]
             if not mine:
                 current = n
                 s.lost += o.by_key[codes[1, row]] >= 0
@@ -284,7 +287,7 @@ def follow(p: Parsed, first: int, codes: NDArray[np.int64], f: Found, o: Open) -
             if p.value[1, row] >= 0:
                 f.space[current] = p.value[1, row]
         elif event == 8 or event == 10:
-            mine = current >= 0 and f.opcode[current] == (0x09 if event == 8 else 0x19) and f.event[current] == 25
+            mine = current >= 0 and f.opcode[current] == (0x09 if event == 8 else 0x19) and f.event[current] == 26
             if not mine:
                 current = n
                 _new(f, n, first + row, time, cid)
@@ -326,7 +329,7 @@ def follow(p: Parsed, first: int, codes: NDArray[np.int64], f: Found, o: Open) -
             s.copies += event == 12
             f.event[parent], f.block[parent], f.blocks[parent] = event, p.value[7, row], p.value[4, row]
         elif event <= 19:  # a command to zones
-            if current < 0 or f.opcode[current] != 0x79 or f.event[current] != 25 or f.done[current]:
+            if current < 0 or f.opcode[current] != 0x79 or f.event[current] != 26 or f.done[current]:
                 s.strange += 1
                 continue
             f.event[current], f.block[current] = event, p.value[7, row]
@@ -352,3 +355,6 @@ def follow(p: Parsed, first: int, codes: NDArray[np.int64], f: Found, o: Open) -
                 n = f.next[n]
         elif event == 22 and current >= 0 and f.cid[current] == cid and f.opcode[current] == p.value[8, row]:
             f.status[current] = p.value[9, row]
+        elif event == 25 and current >= 0 and f.event[current] == 26 and not f.done[current]:
+            to_zones = f.opcode[current] == 0x79 or f.opcode[current] == 0x7A
+            f.block[current] = p.value[15, row] if to_zones else f.block[current]  # no more is told

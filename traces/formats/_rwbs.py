@@ -81,6 +81,7 @@ class Words:
             return -1
         front, letter, rest = match.groups()
         flags = sum({_FLAGS[c] for c in rest if c in _FLAGS}, Flag(0)) | (Flag.PREFLUSH if front else Flag(0))
+        flags |= Flag.ALL_ZONES if letter == "ZRA" else Flag(0)
         full, empty = self._nothing if letter == "N" else (_OPS[letter], _OPS[letter])
         # without bytes a leading F is a flush and nothing else; so is N, a flush's second completion in older kernels
         empty = Op.FLUSH if front else empty

@@ -223,7 +223,7 @@ class _Log:
         if event == log.DSM:  # ranges that are not to be deallocated, or never came
             return f"{name} without ranges", Op.UNKNOWN
         if action >= 0:
-            what, op = ACTIONS.get(action, (f"action {action:#x}", Op.UNKNOWN))
+            what, op = ACTIONS.get(action, (f"action {action:#x}", Op.ZONE_MANAGE))
             unaligned = " unaligned" if event == log.UNALIGNED else ""
             return f"{name} {what}{'_ALL' if every else ''}{unaligned}", op
         return name, op

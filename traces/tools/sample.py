@@ -182,7 +182,7 @@ def _add(notes: dict[str, int], sentence: str, count: int) -> None:
 
 @kernel
 def _placeless(op: np.uint8) -> bool:
-    return bool(op == Op.FLUSH or Op.ZONE_OPEN <= op <= Op.ZONE_REPORT)
+    return bool(op == Op.FLUSH or Op.ZONE_OPEN <= op <= Op.ZONE_MANAGE)
 
 
 @kernel

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from traces.nvme import recorded_status
 
 from pipeline.ftl.zoned.manage import command
 from pipeline.ftl.zoned.state import Geometry, Profile, State, Zones, new_zones
@@ -16,6 +15,7 @@ from tests.reference.zns_hidden import Hidden, Told, find
 from traces.block import Flag, Op
 from traces.formats import nvme_tsv, qemu_nvme
 from traces.kernel import lean_kernel
+from traces.nvme import recorded_status
 from traces.table import I64, U8, U16
 
 pytestmark = pytest.mark.kernels

@@ -174,6 +174,7 @@ def test_words_of_the_kernel(tmp_path: Path) -> None:
     told = "\n".join(f"D 8,0 {word} 4096 () {8 * i} + 8 [a]" for i, word in enumerate(words))
     rows, report = events(tmp_path, told)
     assert rows["op"].to_list() == [4, 4, 9, 9, 5, 8, 6, 7, 2, 1, 3, 4]
+    assert rows["flags"][2:4].to_list() == [0, Flag.ALL_ZONES]
     assert rows["raw"].to_list() == words
     assert report.refused == 0
     zones = """

@@ -84,10 +84,10 @@ def test_commands__with_extent_latency_and_status(tmp_path: Path) -> None:
         (1_000_012_000, Op.READ, 1, 65536, 4096, 188_000, 2, Flag.ERROR, n + "READ 0x4281"),
         (2_000_010_000, Op.ZONE_OPEN, 1, 256 * 4096, 0, 2_000, 2, 0, z + "MGMT_SEND ZONE_OPEN"),
         (2_000_020_000, 9, 1, 257 * 4096, 0, 3_000, 2, 128, z + "MGMT_SEND ZONE_RESET unaligned 0x4002"),
-        (2_000_030_000, Op.ZONE_RESET, 1, 0, 0, 10_000, 2, 0, z + "MGMT_SEND ZONE_RESET_ALL"),
+        (2_000_030_000, Op.ZONE_RESET, 1, 0, 0, 10_000, 2, Flag.ALL_ZONES, z + "MGMT_SEND ZONE_RESET_ALL"),
         (2_000_050_000, Op.ZONE_APPEND, 1, 1 << 20, 16384, 10_000, 2, 0, z + "ZONE_APPEND"),
         (2_000_070_000, Op.ZONE_REPORT, 1, 0, 0, 10_000, 2, 0, z + "MGMT_RECV"),
-        (2_000_090_000, Op.FLUSH, 0, 0, 0, -1, 3, 0, n + "FLUSH"),
+        (2_000_090_000, Op.FLUSH, 0, 0, 0, -1, 3, 0, n + "FLUSH ?"),
     ]
     assert report.volumes == {"ns1": 0, "ns2": 1}
     assert (report.clock, report.refused) == ("unix", 0)
@@ -205,7 +205,7 @@ def test_zns__has_its_facts(shared: Path) -> None:
     assert rows.height == facts["io_commands"]
     status = rows["raw"].str.extract(r" (0x[0-9a-f]+)$").fill_null("0x0")
     assert dict(status.value_counts().iter_rows()) == facts["status"]
-    assert ((rows["flags"] == Flag.ERROR) == (status != "0x0")).all()
+    assert ((rows["flags"] & int(Flag.ERROR) != 0) == (status != "0x0")).all()
     assert report.refused == 0
     named = list(dict.fromkeys(key.split("/")[0] for key in facts["phase_ns_op_cmds_okblocks_errors"]))[1:]
     volumes = {number: name for name, number in report.volumes.items()}
@@ -213,12 +213,30 @@ def test_zns__has_its_facts(shared: Path) -> None:
     word = pl.col("raw").str.replace("NVME_(NVM|ZONED)_CMD_", "").str.replace(" 0x.*", "")
     word = word.str.replace(r"MGMT_SEND .* unaligned", "MGMT_SEND").str.replace("MGMT_SEND ZONE", "ZONE")
     part = phases(rows, plain(path), named).group_by("phase", "volume", word.alias("word"), maintain_order=True)
-    good = pl.col("flags") == 0
+    good = pl.col("flags") & int(Flag.ERROR) == 0
     for phase, volume, name, *numbers in part.agg(
         pl.len(), pl.col("length").filter(good).sum() // 4096, (~good).sum()
     ).iter_rows():
         found.setdefault(f"{phase}/{volumes[volume]}", {})[name] = numbers
     assert found == facts["phase_ns_op_cmds_okblocks_errors"]
+
+
+def test_zones_past_the_namespace__are_told_by_the_refusal(tmp_path: Path) -> None:
+    log = """\
+7@1.000001:pci_nvme_io_cmd cid 1 nsid 0x1 sqid 1 opc 0x1 opname 'NVME_NVM_CMD_WRITE'
+7@1.000002:pci_nvme_write cid 1 opname 'NVME_NVM_CMD_WRITE' nsid 1 nlb 1 count 4096 lba 0x8
+7@1.000003:pci_nvme_err_invalid_lba_range Invalid LBA start=9 len=1 limit=8
+7@1.000004:pci_nvme_enqueue_req_completion cid 1 cqid 1 dw0 0x0 dw1 0x0 status 0x4080
+7@1.000005:pci_nvme_err_invalid_lba_range Invalid LBA start=7 len=1 limit=8
+7@2.000001:pci_nvme_io_cmd cid 2 nsid 0x1 sqid 1 opc 0x79 opname 'NVME_ZONED_CMD_MGMT_SEND'
+7@2.000002:pci_nvme_err_invalid_lba_range Invalid LBA start=16 len=0 limit=8
+7@2.000003:pci_nvme_enqueue_req_completion cid 2 cqid 1 dw0 0x0 dw1 0x0 status 0x4080
+"""
+    rows, _ = trace(tmp_path, log)
+    assert rows.select("op", "offset", "raw").rows() == [
+        (Op.WRITE, 8 * 4096, "NVME_NVM_CMD_WRITE 0x4080"),
+        (Op.ZONE_MANAGE, 16 * 4096, "NVME_ZONED_CMD_MGMT_SEND 0x4080"),
+    ]
 
 
 @pytest.mark.parametrize("run", ["B_nvme/nvme", "C_zns/zns"])
@@ -227,8 +245,9 @@ def test_log_and_table__agree_record_for_record(shared: Path, run: str) -> None:
     table, _ = read(nvme_tsv.FORMAT, [shared / f"captures/{run}.tsv.zst"])
     same: list[Any] = ["volume", "length", "latency", "stream", "flags", pl.col("time") - pl.col("time").first()]
     assert log.select(same).equals(table.select(same))
-    known = table["raw"].str.starts_with("MGMT_SEND").not_()  # the table does not tell what those were to do
-    assert (~known).sum() in (0, 320)
+    # the table does not tell what these were to do, or where
+    known = ~(table["raw"].str.starts_with("MGMT_SEND") | (table["raw"] == "MGMT_RECV 0x4080"))
+    assert (~known).sum() in (0, 323)
     assert log.filter(known).select("op", "offset").equals(table.filter(known).select("op", "offset"))
 
 
