@@ -285,14 +285,14 @@ def empty_apart(drive: Drive, block: Whole) -> Any:
 
 
 @lean_kernel
-def level(drive: Drive) -> None:
-    """Static wear levelling: empty the coldest block, if it is time."""
-    if drive.wear is None:
+def level(drive: Drive, wear: Wear | None) -> None:
+    """Static wear levelling: empty the coldest block, if it is time. ``wear`` is the drive's."""
+    if wear is None:
         return
-    block = coldest(drive.blocks, drive.wear)
+    block = coldest(drive.blocks, wear)
     if block != NONE:
         empty_apart(drive, block)
-        count_levelled(drive.wear)
+        count_levelled(wear)
 
 
 @lean_kernel
@@ -302,7 +302,7 @@ def make_room(drive: Drive, frontier: int) -> None:
     Copies of several classes may open more blocks than the one that they empty.
     """
     head = drive.blocks.head[0]
-    level(drive)
+    level(drive, drive.wear)
     while drive.room[frontier] == 0 or head.erased < drive.reserve:
         if head.erased > drive.reserve:
             open_block(drive, frontier)
@@ -375,7 +375,7 @@ def fill(drive: Drive, drawn: int) -> None:
         page = i
         if i >= drive.logical:
             page = draw(drive.blocks.head[0], drive.logical)
-        write_page(drive, page, 0)
+        write_page(drive, page, np.uint32(0))
 
 
 @lean_kernel

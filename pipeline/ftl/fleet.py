@@ -206,7 +206,7 @@ def new_fleet(
 
 @inline_lean_kernel
 def drive_of(fleet: Fleet, volume: int) -> Drive:
-    """The drive of a volume: views. (Outside of kernels it is ``drive_of.py_func``.)"""
+    """The drive of a volume: views. (Outside of kernels it is `drive_in`.)"""
     at, end = fleet.start[volume], fleet.start[volume + 1]
     changed = (at.block, end.block) if fleet.changed.size else (0, 0)
     kind = (at.block, end.block) if fleet.kind.size else (0, 0)
@@ -255,6 +255,19 @@ def drive_of(fleet: Fleet, volume: int) -> Drive:
     )
 
 
+def drive_in(fleet: Fleet, volume: int) -> Drive:
+    """What `drive_of` gives, outside of kernels: views.
+
+    A lean kernel must not hand arrays to Python: nobody owns them, and any volume's drive had the first one's wear.
+    """
+    at, end = fleet.start[volume], fleet.start[volume + 1]
+    bare: Drive = drive_of.py_func(fleet._replace(nands=None, wear=None), volume)  # type: ignore[attr-defined]
+    return bare._replace(
+        nand=nand_of.py_func(fleet.nands, volume),  # type: ignore[attr-defined]
+        wear=part_of.py_func(fleet.wear, at.block, end.block, volume, at.logical),  # type: ignore[attr-defined]
+    )
+
+
 def grown_to(config: Config, fleet: Fleet, reached: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Of each volume the pages that its drive was given for its spare to work, where the trace needs fewer; else 0.
 
@@ -269,6 +282,6 @@ def grown_to(config: Config, fleet: Fleet, reached: NDArray[np.uint64]) -> NDArr
 
 def state_bytes(fleet: Fleet, volume: int) -> int:
     """Bytes of all that is kept of one drive; those that nothing touches are never committed."""
-    drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
+    drive = drive_in(fleet, volume)
     arrays = [*drive, *drive.blocks, *(drive.nand or ()), *(drive.wear or ())]
     return START.itemsize + sum(each.nbytes for each in arrays if isinstance(each, np.ndarray))

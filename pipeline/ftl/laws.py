@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.ftl.drive import ONE, Drive
-from pipeline.ftl.fleet import Fleet, drive_of
+from pipeline.ftl.fleet import Fleet, drive_in, drive_of
 from pipeline.ftl.victim import Phase
 from pipeline.ftl.wear.model import exported
 from traces.kernel import lean_kernel
@@ -73,7 +73,7 @@ def _exported(fleet: Fleet) -> Any:
     """Logical pages that each drive can hold."""
     if fleet.wear is None:
         return fleet.start.logical[:-1]
-    drives = (drive_of.py_func(fleet, volume) for volume in range(fleet.head.size))  # type: ignore[attr-defined]
+    drives = (drive_in(fleet, volume) for volume in range(fleet.head.size))
     return np.array([exported.py_func(drive.blocks, drive.wear) for drive in drives])  # type: ignore[attr-defined]
 
 

@@ -170,9 +170,7 @@ def begin_window(drive: Drive, window: int, at: Whole) -> None:
 
 @lean_kernel
 def read_cell(drive: Drive, cell: Whole) -> None:
-    """The host reads a page: again and again, if its bits do not hold; and its block may have to be emptied."""
-    if drive.nand is None and drive.wear is None:
-        return
+    """The host reads a page of flash that wears: again and again, and its block may have to go."""
     block = cell >> drive.shift
     retries, _ = read_page(drive.blocks, drive.wear, block)
     for _ in range(retries):
@@ -203,7 +201,7 @@ def replay(  # noqa: PLR0917 - what is not compiled where it is None must be an 
             continue
         if at >= now.window_end:
             if now.window >= 0:
-                end_window(drive, trace.volume[i], rules.window, told, row)
+                end_window(drive, np.int64(trace.volume[i]), rules.window, told, row)
                 row += 1
             begin_window(drive, rules.window, at)
         now.requests += 1
@@ -253,8 +251,10 @@ def replay(  # noqa: PLR0917 - what is not compiled where it is None must be an 
                 now.pages_read += 1
                 if not mapped:
                     now.unmapped_read += 1
-                else:
+                elif wear is not None:
                     read_cell(drive, np.int64(drive.where[page]) - 1)
+                elif nand is not None:
+                    read_in_time(nand, np.int64(drive.where[page]) - 1)
             elif programs or (mapped and partial and op == Op.WRITE_ZEROES):  # the rest of the page must be kept
                 if nand is not None:  # noqa: SIM102 - the compiler drops branches that ask for None and nothing else
                     if mapped and partial:
@@ -286,7 +286,7 @@ def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, told: Told) -
     ``begins`` says where each volume's requests begin, and where the last one's end. A drive is prepared when it is
     first asked for something. The other number is a request that a drive has no room for, -1 if there is none.
     """
-    row = 0
+    row: Any = np.int64(0)  # not a literal, for which all that is called would be compiled once more
     for i in range(begins.size - 1):
         begin, end = begins[i], begins[i + 1]
         volume = trace.volume[begin]
@@ -311,10 +311,10 @@ def serve(fleet: Fleet, trace: Request, begins: I64, rules: Rules, told: Told) -
 @lean_kernel
 def end_windows(fleet: Fleet, window: int, before: int, told: Told) -> int:
     """End the windows that are open and whose number is below ``before``; how many."""
-    row = 0
+    row: Any = np.int64(0)
     for volume in range(fleet.start.size - 1):
         now = fleet.tally[2 * volume]
         if now.round_pages and 0 <= now.window < before:
             end_window(drive_of(fleet, volume), volume, window, told, row)
             row += 1
-    return row
+    return int(row)

@@ -19,7 +19,7 @@ from pipeline.ftl._columns import (
     Volume,
 )
 from pipeline.ftl.config import Config
-from pipeline.ftl.fleet import Fleet, drive_of, grown_to, state_bytes
+from pipeline.ftl.fleet import Fleet, drive_in, grown_to, state_bytes
 from pipeline.ftl.nand.model import FtlLatency, Kind, Nands
 from pipeline.ftl.nand.model import told as latencies_of
 from pipeline.ftl.theory import write_amplification
@@ -222,7 +222,7 @@ def summary(fleet: Fleet, config: Config, reached: NDArray[np.uint64]) -> FtlSum
         _time(rows, latencies_of(fleet.nands))
         rows.overload[:] = _overload(fleet.nands, fleet.tally[::2].requests)[volumes] if not fleet.nands.closed else 0
     for row, volume in enumerate(volumes.tolist()):
-        drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
+        drive = drive_in(fleet, volume)
         erases, tally = drive.blocks.erases[drive.blocks.phase != Phase.RETIRED], drive.tally[0]
         rows.erases_min[row], rows.erases_max[row] = erases.min(), erases.max()
         rows.erases_mean[row], rows.erases_std[row] = erases.mean(), erases.std()
@@ -255,7 +255,7 @@ def _overload(nands: Nands, requests: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _exported(fleet: Fleet, volume: int) -> int:
     """Logical pages that a volume's drive exports at the end."""
-    drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
+    drive = drive_in(fleet, volume)
     return int(exported.py_func(drive.blocks, drive.wear))  # type: ignore[attr-defined]
 
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from pipeline.ftl.config import Layout, Prefill, Zeroes
 from pipeline.ftl.drive import Frontiers
+from pipeline.ftl.fleet import drive_in
 from pipeline.ftl.laws import BrokenLawError
 from pipeline.ftl.placement import Placement
 from pipeline.ftl.recovery.buffer import Buffer
 from pipeline.ftl.recovery.config import Duplicates, Merge, Partition, RecoveryConfig
 from pipeline.ftl.recovery.crash_config import CrashConfig, Shutdown
-from pipeline.ftl.recovery.drives import Drives, drive_in
+from pipeline.ftl.recovery.drives import Drives
 from pipeline.ftl.recovery.power import block_table, geometry_of, journalled_counts, lose_power, restore
 from pipeline.ftl.recovery.recover import PowerLostError, Recovering, recover
 from pipeline.ftl.recovery.stage import STAGE

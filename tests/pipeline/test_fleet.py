@@ -4,10 +4,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.ftl._page_mapped_config import PageMappedConfig
 from pipeline.ftl.drive import CapacityError, Frontiers, blocks_for, prepare
-from pipeline.ftl.fleet import Fleet, drive_of, new_fleet, state_bytes
+from pipeline.ftl.fleet import Fleet, drive_in, new_fleet, state_bytes
 from pipeline.ftl.laws import BrokenLawError, check_laws
+from pipeline.ftl.nand.model import Loop
 from pipeline.ftl.victim import Victim
+from pipeline.ftl.wear.config import Retirement
 
 pytestmark = pytest.mark.kernels
 
@@ -78,9 +81,43 @@ def _fleet(
 )
 def test_laws__a_broken_one_is_told(break_it: Any, law: str) -> None:
     fleet = _fleet([1 << 12], 80, 64)
-    drive = drive_of.py_func(fleet, 0)  # type: ignore[attr-defined]
+    drive = drive_in(fleet, 0)
     prepare(drive, 0, True, 0)
     check_laws(fleet)
     break_it(drive)
     with pytest.raises(BrokenLawError, match=law):
         check_laws(fleet)
+
+
+def test_drive_in__is_a_view_of_its_own_volume() -> None:
+    config = PageMappedConfig(timing=Loop.OPEN, retirement=Retirement.FIXED)
+    fleet = new_fleet(
+        [4096, 4096],
+        [80, 80],
+        [0, 0],
+        64,
+        page=4096,
+        reserve=1,
+        frontiers=Frontiers.ONE,
+        victim=Victim.GREEDY,
+        choices=1,
+        window=1,
+        seed=0,
+        timing=config,
+        wearing=config,
+        time=1,
+    )
+    assert fleet.wear is not None
+    assert fleet.nands is not None
+    for volume in range(2):
+        drive = drive_in(fleet, volume)
+        assert drive.wear is not None
+        assert drive.nand is not None
+        for mine, all_of_them in (
+            (drive.wear.state, fleet.wear.state),
+            (drive.nand.moment, fleet.nands.moment),
+            (drive.tally, fleet.tally[2 * volume :]),
+        ):
+            assert np.shares_memory(mine, all_of_them)
+        assert drive.wear.state.ctypes.data == fleet.wear.state[volume:].ctypes.data
+        assert drive.nand.moment.ctypes.data == fleet.nands.moment[volume:].ctypes.data

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.ftl._power_loss import HALF
 from pipeline.ftl.config import Layout, Prefill, Zeroes
 from pipeline.ftl.drive import Frontiers
-from pipeline.ftl.fleet import drive_of
+from pipeline.ftl.fleet import drive_in
 from pipeline.ftl.l2p.ask import crash, find, pointer_of, trim, write
 from pipeline.ftl.l2p.config import L2pConfig
 from pipeline.ftl.l2p.replay import FtlL2pWindows, prepare
@@ -191,7 +191,7 @@ def written(kind: Map, *, rows: int = 4000, **how: Any) -> tuple[Mapped, dict[in
     }
     config = configured(L2pConfig, settings)
     maps = maps_of(config, kind)
-    drive = drive_of.py_func(maps.fleet, 0)  # type: ignore[attr-defined]
+    drive = drive_in(maps.fleet, 0)
     mapped: Mapped = map_with.py_func(maps, 0, drive)  # type: ignore[attr-defined]
     prepare(mapped, 1, Rules(window=100, program_zeroes=False, prefilled=False, fills=0))
     chance = np.random.default_rng(1)

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from pipeline.ftl.config import Layout, Prefill
-from pipeline.ftl.fleet import drive_of
+from pipeline.ftl.fleet import drive_in
 from pipeline.ftl.l2p.ask import crash, pointer_of, trim, write
 from pipeline.ftl.l2p.config import L2pConfig
 from pipeline.ftl.l2p.laws import check_content, check_maps, mapped_pages
@@ -46,7 +46,7 @@ def told(config: L2pConfig, rows: Rows) -> tuple[dict[str, float], dict[str, flo
 
 def made(kind: Map) -> tuple[Maps, Mapped]:
     maps = maps_of(DRIVE, kind)
-    mapped = map_with.py_func(maps, 0, drive_of.py_func(maps.fleet, 0))  # type: ignore[attr-defined]
+    mapped = map_with.py_func(maps, 0, drive_in(maps.fleet, 0))  # type: ignore[attr-defined]
     prepare(mapped, 1, Rules(window=1000, program_zeroes=False, prefilled=False, fills=0))
     maps.books[0].prepared = 1
     return maps, mapped

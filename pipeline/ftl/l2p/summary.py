@@ -18,7 +18,7 @@ from pipeline.ftl._columns import (
     UnmappedRead,
     Volume,
 )
-from pipeline.ftl.fleet import drive_of, grown_to, state_bytes
+from pipeline.ftl.fleet import drive_in, grown_to, state_bytes
 from pipeline.ftl.l2p.config import L2pConfig
 from pipeline.ftl.l2p.laws import mapped_pages
 from pipeline.ftl.l2p.learned import Figures, figures
@@ -280,7 +280,7 @@ def _against(mine: dict[str, Any], flat: dict[str, Any], config: L2pConfig) -> d
 
 def _figures(maps: Maps, volume: int) -> Figures:
     """Of a learned map; of others all 0."""
-    drive = drive_of.py_func(maps.fleet, volume)  # type: ignore[attr-defined]
+    drive = drive_in(maps.fleet, volume)
     return Figures(*figures(map_with.py_func(maps, volume, drive).learned))  # type: ignore[attr-defined]
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.ftl import page_mapped
 from pipeline.ftl.config import Prefill, Zeroes
 from pipeline.ftl.drive import Drive
-from pipeline.ftl.fleet import Fleet, drive_of
+from pipeline.ftl.fleet import drive_in
 from pipeline.ftl.laws import BrokenLawError, check_laws
 from pipeline.ftl.recovery.buffer import Buffer
 from pipeline.ftl.recovery.controller import model_rows
@@ -35,12 +35,6 @@ from traces.table import U32, empty
 
 FOREVER = 1 << 62  # ns: a window that does not end
 NEVER = (1 << 64) - 1
-
-
-def drive_in(fleet: Fleet, volume: int) -> Drive:
-    """Views of one drive, outside of kernels."""
-    drive: Drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
-    return drive
 
 
 class Drives:

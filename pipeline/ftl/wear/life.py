@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from pipeline.ftl.fleet import Fleet, drive_of
+from pipeline.ftl.fleet import Fleet, drive_in
 from pipeline.ftl.summary import FtlSummary
 from pipeline.ftl.victim import Blocks, Phase
 from pipeline.ftl.wear.config import DAY
@@ -188,7 +188,8 @@ def lives(fleet: Fleet, told: FtlSummary, span: int, years: float) -> FtlLife:
     """A row for each volume of the summary; the trace took ``span`` ns."""
     rows = empty(FtlLife, told.volume.size)
     for row, volume in enumerate(told.volume.tolist()):
-        drive = drive_of.py_func(fleet, volume)  # type: ignore[attr-defined]
+        drive = drive_in(fleet, volume)
+        assert drive.wear is not None
         served = Served(
             host=int(told.host_programs[row]),
             wa=float(told.wa[row]),
