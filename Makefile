@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 STAMP := .venv/.stamp
 # A file's tests share what they set up: one process runs them all. tests/conftest.py says which files go first.
-TOGETHER := -n auto --dist loadfile --no-loadscope-reorder
+TOGETHER := -n auto --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=10
 CODE := traces pipeline models flows
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1

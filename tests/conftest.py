@@ -20,8 +20,10 @@ _ORDER = ("pipeline", "flows")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+
     def turn(item: pytest.Item) -> int:
-        folder = item.path.parent.name
+        folder = item.path.relative_to(here).parts[0]
         return _ORDER.index(folder) if folder in _ORDER else len(_ORDER)
 
     items.sort(key=turn)
